@@ -1,0 +1,11 @@
+//! Bytes to events and back, for HTTP/1.1 and WebSocket: no Python, no sockets, no clock.
+//!
+//! Called by the engine, which owns every buffer; nothing in here allocates per request on the steady path.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod fields;
+pub mod h1;
+pub mod limits;
+pub mod ws;
