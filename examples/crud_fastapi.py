@@ -3,12 +3,13 @@
     pip install fastapi && swell --limit-body-size 64k examples.crud_fastapi:app
 
 The interactive description is at http://127.0.0.1:8000/docs. The books are kept in the file that `BOOKS_DB` names
-(`books.sqlite3` here when it is not set). The endpoints are plain functions, so they run in the thread pool and the
+(books.sqlite3 beside this file when it is not set). The endpoints are plain functions, so they run in the thread pool and the
 event loop never waits for the disk; every request opens its own connection, which SQLite does in microseconds.
 Updates carry the version they were made from: two people who edit one book at once do not overwrite each other.
 """
 
 import os
+import pathlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Response
 from pydantic import BaseModel, Field
 
+DATABASE = os.environ.get("BOOKS_DB") or pathlib.Path(__file__).with_name("books.sqlite3")
 MAX_BOOKS = 10_000  # rows; one more is answered 507
 PAGE_SIZE = 100  # rows in one answer at most
 BUSY_SECONDS = 5.0  # how long a writer waits for another one before it is answered 503
@@ -58,7 +60,7 @@ class Book(BookIn):
 
 def open_database() -> sqlite3.Connection:
     # A dependency and the endpoint may run on different threads of the pool, one after the other.
-    database = sqlite3.connect(os.environ.get("BOOKS_DB", "books.sqlite3"), BUSY_SECONDS, check_same_thread=False)
+    database = sqlite3.connect(DATABASE, BUSY_SECONDS, check_same_thread=False)
     database.row_factory = sqlite3.Row
     return database
 
