@@ -1,0 +1,79 @@
+"""uvicorn's options that Swell knows by name but does not have: each says in one line why, and what to use instead.
+
+Harmless ones are accepted, with a note where a reader may wonder; those that would change what the server does are
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["FOREIGN", "Foreign"]
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """`accepted` maps the values that are harmless to a note, empty if there is nothing to say; `None` is any value."""
+
+    name: str
+    refusal: str = ""
+    accepted: Mapping[str | None, str] = field(default_factory=dict)
+    takes_value: bool = True
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def note(self, value: object) -> str | None:
+        """What to tell about an accepted value, `None` if the value is refused."""
+        text = str(value).strip().lower()
+        if not self.takes_value and text in ("false", "off", "no", "0"):
+            return ""
+        return self.accepted.get(text, self.accepted.get(None))
+
+    def refusals(self, value: object) -> list[str]:
+        """What is wrong with a value, in a list that is empty when nothing is."""
+        if value is None or self.note(value) is not None:
+            return []
+        return [f"{self.flag}{f' {value}' if self.takes_value and self.accepted else ''}: {self.refusal}"]
+
+
+_PARSER = "Swell has one HTTP parser of its own; the choice has no effect"
+_FRAMES = "Swell has one WebSocket implementation of its own; the choice has no effect"
+_TLS = "this version does not speak TLS: end it in front (nginx, Caddy, a load balancer) and see --forwarded-allow-ips"
+
+_ROWS = (
+    Foreign(
+        "http",
+        "protocol classes cannot be plugged in: leave it out",
+        {"auto": "", "h11": _PARSER, "httptools": _PARSER},
+    ),
+    Foreign("http2", "this version speaks HTTP/1.1 only: let the proxy in front speak HTTP/2", takes_value=False),
+    Foreign(
+        "ws",
+        "WebSocket cannot be replaced or switched off: an application refuses it with websocket.close",
+        {"auto": "", "websockets": _FRAMES, "websockets-sansio": _FRAMES, "wsproto": _FRAMES},
+    ),
+    Foreign("h11_max_incomplete_event_size", "Swell does not use h11: the same limit is --limit-head-size"),
+    Foreign(
+        "reset_contextvars",
+        accepted={None: "every request already starts from a copy of the lifespan's context"},
+        takes_value=False,
+    ),
+    Foreign(
+        "timeout_worker_healthcheck",
+        accepted={None: "there is one worker and nothing that watches it, so this has no effect"},
+    ),
+    *(
+        Foreign(name, _TLS)
+        for name in (
+            "ssl_keyfile", "ssl_certfile", "ssl_keyfile_password", "ssl_version", "ssl_cert_reqs", "ssl_ca_certs",
+            "ssl_ciphers", "ssl_context_factory",
+        )
+    ),
+    Foreign("callback_notify", "there is no periodic call-back: start a task in the application's lifespan"),
+    Foreign("timeout_notify", "there is no periodic call-back: start a task in the application's lifespan"),
+)  # fmt: skip
+
+FOREIGN: Mapping[str, Foreign] = {row.name: row for row in _ROWS}

@@ -1,0 +1,24 @@
+"""A wrong name, told with the nearest right one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["nearest", "unknown"]
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The most similar valid name; `None` if nothing comes close."""
+    names = list(valid)
+    found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    if found:
+        return found[0]
+    parts = name.lower().strip("-").replace("-", "_").split("_")
+    return next((other for other in names if len(parts[-1]) > 3 and parts[-1] in other.lower()), None)
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> str:
+    """One line: `unknown option --prot: did you mean --port?`"""
+    guess = nearest(name, valid)
+    return f"unknown {what} {name}" + (f": did you mean {guess}?" if guess else "")

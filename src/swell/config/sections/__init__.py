@@ -1,0 +1,23 @@
+"""The rows of the table of options, one file per section, in the order in which people meet them.
+
+A section is a mixin of fields without storage: `swell.config.model.Config` joins them. Adding an option means adding
+a row here, and nothing anywhere else.
+"""
+
+from __future__ import annotations
+
+from swell.config.sections.application import Application
+from swell.config.sections.http import Http
+from swell.config.sections.limits import Limits
+from swell.config.sections.listen import Listen
+from swell.config.sections.logs import Logs
+from swell.config.sections.process import Process
+from swell.config.sections.proxies import Proxies
+from swell.config.sections.timeouts import Timeouts
+from swell.config.sections.websocket import WebSocket
+
+__all__ = [
+    "SECTIONS", "Application", "Http", "Limits", "Listen", "Logs", "Process", "Proxies", "Timeouts", "WebSocket",
+]  # fmt: skip
+
+SECTIONS = (Application, Listen, Process, Http, Limits, Timeouts, WebSocket, Proxies, Logs)

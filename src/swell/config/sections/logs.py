@@ -1,0 +1,43 @@
+"""Options: what is logged and how it looks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from swell.config.kinds import auto_flag, choice, flag, log_settings, words
+from swell.config.option import option
+
+__all__ = ["TRACE", "Logs"]
+
+TRACE = 5  # below logging.DEBUG
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logs:
+    __slots__ = ()
+    title: ClassVar[str] = "Logs"
+
+    log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = option(
+        words(
+            "critical", "error", "warning", "info", "debug", "trace",
+            numbers={
+                logging.CRITICAL: "critical", logging.ERROR: "error", logging.WARNING: "warning",
+                logging.INFO: "info", logging.DEBUG: "debug", TRACE: "trace",
+            },
+        ),
+        "info",
+        "The least important messages that are shown.",
+    )  # fmt: skip
+    log_format: Literal["text", "json"] = option(
+        choice("text", "json"), "text", "Lines for people, or one JSON object per line for machines."
+    )
+    log_config: str | Mapping[str, object] | None = option(
+        log_settings(),
+        None,
+        "File for logging.config: .json, .yaml or .ini. It replaces Swell's own set-up of logging.",
+    )
+    access_log: bool = option(flag(), True, "Log each request.")
+    use_colors: bool | None = option(auto_flag(), None, "Colours in the log; auto looks whether it goes to a terminal.")
