@@ -8,4 +8,5 @@ pub mod error;
 pub mod fields;
 pub mod h1;
 pub mod limits;
+pub mod proxy;
 pub mod ws;
