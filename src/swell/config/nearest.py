@@ -9,13 +9,10 @@ __all__ = ["nearest", "unknown"]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The most similar valid name; `None` if nothing comes close."""
-    names = list(valid)
+    """The most similar valid name, whatever its case; `None` if nothing comes close."""
+    names = {other.lower(): other for other in valid}
     found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    if found:
-        return found[0]
-    parts = name.lower().strip("-").replace("-", "_").split("_")
-    return next((other for other in names if len(parts[-1]) > 3 and parts[-1] in other.lower()), None)
+    return names[found[0]] if found else None
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> str:
