@@ -1,0 +1,1 @@
+"""Real frameworks and real clients through a running server."""
