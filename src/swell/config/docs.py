@@ -32,26 +32,27 @@ Every option has one name, written four ways:
 | `swell.toml`, or `[tool.swell]` in `pyproject.toml` | `name = value`, `-` or `_` | `timeout-keep-alive = "90s"` |
 | Python | `name=value` | `swell.run(app, timeout_keep_alive=90)` |
 
-The command line wins over the environment, which wins over the file, which wins over the defaults. `swell config` prints every
-effective value and where it came from. An unknown name is refused, with the nearest one; so is every variable that begins
-with `SWELL_` and names no option. An empty variable counts as not set.
+The command line wins over the environment, which wins over the file, which wins over the defaults. `swell config`
+prints every effective value and where it came from. An unknown name is refused, with the nearest one; so is every
+variable that begins with `SWELL_` and names no option. An empty variable counts as not set.
 
 - **Durations** are seconds, or `30s`, `1m30s`, `500ms`, `2h`.
 - **Sizes** are bytes, or `64k`, `64KiB`, `16MiB` (powers of 1024), `16MB` (powers of 1000).
 - **`off`** or `none` disables a limit or a time-out that says "or off".
 - **Switches** are `--name` and `--no-name` on the command line, `on` and `off` elsewhere.
-- **Lists** are repeated flags on the command line, arrays in TOML; in the environment commas separate them (line ends for
-  `SWELL_HEADER`).
-- **Addresses**: the topmost place that names one settles it. `--uds` on the command line needs nothing against a `port` in the
-  file; two ways in the same place contradict each other.
-- **The file** is looked for in the current directory, `swell.toml` first. `--config FILE` or `SWELL_CONFIG` names another,
-  `--config off` none.
+- **Lists** are repeated flags on the command line, arrays in TOML; in the environment commas separate them (line ends
+  for `SWELL_HEADER`).
+- **Addresses**: the topmost place that names one settles it. `--uds` on the command line needs nothing against a `port`
+  in the file; two ways in the same place contradict each other.
+- **The file** is looked for in the current directory, `swell.toml` first. `--config FILE` or `SWELL_CONFIG` names
+  another, `--config off` none.
 """
 
 _FOREIGN_HEAD = """\
 ## uvicorn's options that Swell does not have
 
-They are known by name. Those that would change what the server does are refused, with this reason; harmless ones are accepted.
+They are known by name. Those that would change what the server does are refused, with this reason; harmless ones are
+accepted.
 
 | Option | What happens |
 |---|---|
@@ -62,8 +63,8 @@ _LIMITS_HEAD = f"""\
 
 # Limits and time-outs
 
-What a peer may ask for, how long things may take, and what happens beyond. They are on by default, except where only the
-application can know.
+What a peer may ask for, how long things may take, and what happens beyond. They are on by default, except where only
+the application can know.
 
 | Option | Default | What is limited | Beyond it | Why this default |
 |---|---|---|---|---|

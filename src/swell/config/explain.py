@@ -20,7 +20,7 @@ _COLUMN = 30
 
 def entry(left: str, right: str, width: int) -> str:
     """A term and its explanation, wrapped beside each other, or below each other if the term is long."""
-    lines = textwrap.wrap(right, max(width - _COLUMN, 24)) or [""]
+    lines = textwrap.wrap(right, max(width - _COLUMN, 24), break_on_hyphens=False) or [""]
     head = f"  {left}"
     if len(head) > _COLUMN - 2:
         return "\n".join([head, *(" " * _COLUMN + line for line in lines)])
