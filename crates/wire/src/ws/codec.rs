@@ -55,11 +55,7 @@ pub(crate) struct Codec {
 
 impl Codec {
     pub(crate) fn new(params: DeflateParams) -> Self {
-        Self {
-            params,
-            inflate: None,
-            compressor: None,
-        }
+        Self { params, inflate: None, compressor: None }
     }
 
     /// Inflates a piece of a message behind what `message` already holds. `compressed` is the number of compressed
@@ -72,12 +68,10 @@ impl Codec {
         message: &mut Vec<u8>,
     ) -> Result<(), InflateError> {
         let bits = self.params.client_max_window_bits;
-        let inflate = self
-            .inflate
-            .get_or_insert_with(|| match self.params.client_no_context_takeover {
-                true => take_spare_inflate(),
-                false => Box::new(Inflate::new(false, bits.max(9))),
-            });
+        let inflate = self.inflate.get_or_insert_with(|| match self.params.client_no_context_takeover {
+            true => take_spare_inflate(),
+            false => Box::new(Inflate::new(false, bits.max(9))),
+        });
         let bound = bounds.message.saturating_add(1);
         loop {
             let before = message.len();
@@ -184,11 +178,7 @@ impl Compressor {
         }
         // Deflate cannot keep to a window of 256 bytes: its shortest one is 512. Without matches there is no distance
         // that could be too far, so 8 bits means Huffman coding only (RFC 7692 §7.1.2).
-        let strategy = if bits < 9 {
-            Strategy::HuffmanOnly
-        } else {
-            Strategy::Default
-        };
+        let strategy = if bits < 9 { Strategy::HuffmanOnly } else { Strategy::Default };
         let config = DeflateConfig {
             level: level as i32,
             window_bits: -i32::from(bits.max(9)),
@@ -196,11 +186,7 @@ impl Compressor {
             strategy,
             ..DeflateConfig::default()
         };
-        Box::new(Self {
-            deflate: Deflate::new_with_config(config),
-            bits,
-            level,
-        })
+        Box::new(Self { deflate: Deflate::new_with_config(config), bits, level })
     }
 
     fn put_back(self: Box<Self>) {

@@ -55,10 +55,7 @@ enum Reading {
     Ended,
 }
 
-const BETWEEN_FRAMES: Reading = Reading::Head {
-    bytes: [0; HEAD_MAX],
-    have: 0,
-};
+const BETWEEN_FRAMES: Reading = Reading::Head { bytes: [0; HEAD_MAX], have: 0 };
 
 /// The place inside a message.
 #[derive(Debug, Clone, Copy)]
@@ -234,10 +231,7 @@ impl Connection {
                     *consumed += here;
                     self.read_payload(&head, taken, &rest[..here])?;
                     if (here as u64) < missing {
-                        self.reading = Reading::Payload {
-                            head,
-                            taken: taken + here as u64,
-                        };
+                        self.reading = Reading::Payload { head, taken: taken + here as u64 };
                         return Ok(None);
                     }
                     self.reading = BETWEEN_FRAMES;
@@ -280,10 +274,7 @@ impl Connection {
             }
             None => {
                 *consumed += copied;
-                self.reading = Reading::Head {
-                    bytes,
-                    have: known as u8,
-                };
+                self.reading = Reading::Head { bytes, have: known as u8 };
                 Ok(None)
             }
         }
@@ -299,26 +290,14 @@ impl Connection {
             Opcode::Continuation => None,
         };
         let open = match (kind, self.assembly) {
-            (None, Assembly::Open(open)) => Open {
-                frames: open.frames + 1,
-                ..open
-            },
+            (None, Assembly::Open(open)) => Open { frames: open.frames + 1, ..open },
             (None, _) => return Err(Fault::protocol("a continuation of nothing (RFC 6455 §5.4)")),
             (Some(_), Assembly::Open(_)) => {
                 return Err(Fault::protocol("a new message inside a fragmented one (RFC 6455 §5.4)"))
             }
             (Some(kind), _) => {
-                let encoding = if head.compressed {
-                    Encoding::Deflate(0)
-                } else {
-                    Encoding::Plain
-                };
-                Open {
-                    kind,
-                    encoding,
-                    frames: 1,
-                    checked: 0,
-                }
+                let encoding = if head.compressed { Encoding::Deflate(0) } else { Encoding::Plain };
+                Open { kind, encoding, frames: 1, checked: 0 }
             }
         };
         if open.frames > self.limits.frames_per_message {
@@ -376,10 +355,7 @@ impl Connection {
 
     fn inflate(&mut self, head: &Head, taken: u64, piece: &[u8], read: &mut u64) -> Result<(), Fault> {
         let Some(codec) = &mut self.codec else { return Ok(()) };
-        let bounds = Bounds {
-            message: self.limits.message,
-            ratio: self.limits.inflate_ratio,
-        };
+        let bounds = Bounds { message: self.limits.message, ratio: self.limits.inflate_ratio };
         let mut offset = taken;
         for step in piece.chunks(UNMASK_STEP) {
             let mut storage = [0; UNMASK_STEP];
@@ -387,9 +363,7 @@ impl Connection {
             clear.copy_from_slice(step);
             frame::unmask(clear, head.key, offset);
             offset += step.len() as u64;
-            codec
-                .inflate(clear, *read, bounds, &mut self.message)
-                .map_err(inflate_fault)?;
+            codec.inflate(clear, *read, bounds, &mut self.message).map_err(inflate_fault)?;
             *read += step.len() as u64;
         }
         Ok(())
@@ -408,13 +382,8 @@ impl Connection {
             return Ok(None);
         };
         if let (Encoding::Deflate(read), Some(codec)) = (open.encoding, &mut self.codec) {
-            let bounds = Bounds {
-                message: self.limits.message,
-                ratio: self.limits.inflate_ratio,
-            };
-            let result = codec
-                .inflate_end(read, bounds, &mut self.message)
-                .map_err(inflate_fault);
+            let bounds = Bounds { message: self.limits.message, ratio: self.limits.inflate_ratio };
+            let result = codec.inflate_end(read, bounds, &mut self.message).map_err(inflate_fault);
             if open.kind == Kind::Text && result.is_err() {
                 utf8::check(&self.message, open.checked).ok_or(NOT_UTF8)?;
             }
@@ -475,8 +444,5 @@ fn inflate_fault(error: InflateError) -> Fault {
 }
 
 fn failure(fault: Fault) -> Event<'static> {
-    Event::Failure {
-        code: fault.code,
-        reason: fault.reason,
-    }
+    Event::Failure { code: fault.code, reason: fault.reason }
 }

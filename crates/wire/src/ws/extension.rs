@@ -158,9 +158,7 @@ impl Proposal {
         let client = options.client_max_window_bits.clamp(WINDOW_BITS_MIN, WINDOW_BITS_MAX);
         let server_max_window_bits = server.min(self.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX));
         // A client that did not mention its window must not be asked to shrink it (RFC 7692 §7.1.2.2).
-        let client_max_window_bits = self
-            .client_max_window_bits
-            .map_or(WINDOW_BITS_MAX, |bits| bits.min(client));
+        let client_max_window_bits = self.client_max_window_bits.map_or(WINDOW_BITS_MAX, |bits| bits.min(client));
         DeflateParams {
             server_no_context_takeover: self.server_no_context_takeover || options.server_no_context_takeover,
             client_no_context_takeover: self.client_no_context_takeover || options.client_no_context_takeover,
@@ -209,11 +207,7 @@ impl<'v> Cursor<'v> {
 
     /// A token, and whitespace behind it.
     fn token(&mut self) -> Result<&'v [u8], WireError> {
-        let len = self
-            .rest
-            .iter()
-            .position(|&byte| !is_tchar(byte))
-            .unwrap_or(self.rest.len());
+        let len = self.rest.iter().position(|&byte| !is_tchar(byte)).unwrap_or(self.rest.len());
         if len == 0 {
             return Err(broken());
         }

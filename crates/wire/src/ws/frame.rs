@@ -92,9 +92,7 @@ pub(crate) fn read_head(bytes: &[u8], deflate: bool) -> Result<Option<(Head, usi
             return Err(Fault::protocol("a control frame is fragmented (RFC 6455 §5.5)"));
         }
         if usize::from(short) > CONTROL_MAX {
-            return Err(Fault::protocol(
-                "a control frame is longer than 125 bytes (RFC 6455 §5.5)",
-            ));
+            return Err(Fault::protocol("a control frame is longer than 125 bytes (RFC 6455 §5.5)"));
         }
     }
     let (length, rest, length_bytes) = match short {
@@ -123,16 +121,7 @@ pub(crate) fn read_head(bytes: &[u8], deflate: bool) -> Result<Option<(Head, usi
     let Some(key) = rest.first_chunk::<4>() else {
         return Ok(None);
     };
-    Ok(Some((
-        Head {
-            opcode,
-            fin,
-            compressed,
-            length,
-            key: *key,
-        },
-        2 + length_bytes + 4,
-    )))
+    Ok(Some((Head { opcode, fin, compressed, length, key: *key }, 2 + length_bytes + 4)))
 }
 
 /// Removes the mask in place (RFC 6455 §5.3). `offset` is the position of the first byte inside the payload.

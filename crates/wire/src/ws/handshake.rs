@@ -64,11 +64,7 @@ pub fn read_offer<'b>(
         return Err(Kind::WebSocketVersion.into());
     }
     match key {
-        Some(key) if is_key(key) => Ok(Offer {
-            key,
-            subprotocols,
-            deflate,
-        }),
+        Some(key) if is_key(key) => Ok(Offer { key, subprotocols, deflate }),
         _ => Err(Kind::WebSocketKey.into()),
     }
 }
@@ -91,10 +87,7 @@ fn read_subprotocols<'b>(value: &'b [u8], into: &mut Vec<&'b str>) -> Result<(),
 fn is_key(value: &[u8]) -> bool {
     match value.strip_suffix(b"==") {
         Some(digits) => {
-            digits.len() == 22
-                && digits
-                    .iter()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+            digits.len() == 22 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
         }
         None => false,
     }
