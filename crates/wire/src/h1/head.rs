@@ -92,7 +92,9 @@ pub fn parse_head<'b>(
     let Some(line_len) = complete_line(message, limits) else {
         return incomplete(buf, limits);
     };
-    let line = parse_request_line(&message[..line_len - 2])?;
+    let Ok(line) = parse_request_line(&message[..line_len - 2]) else {
+        return incomplete(buf, limits);
+    };
 
     let mut headers: [MaybeUninit<Header<'b>>; FIELDS_CAP] =
         [const { MaybeUninit::uninit() }; FIELDS_CAP];
