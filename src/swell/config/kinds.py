@@ -11,9 +11,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from swell.config.address import parse_address
 from swell.config.units import OFF_WORDS, read_duration, read_size, show_duration, show_size
@@ -53,6 +53,10 @@ def _string(value: object) -> str:
     if "\0" in value:
         raise ValueError("must not contain a NUL character")
     return value
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
 
 
 def text(metavar: str = "TEXT") -> Kind[str]:
@@ -166,20 +170,14 @@ def off(inner: Kind[T]) -> Kind[T | None]:
     return Kind(f"{inner.label} or off", inner.metavar, read, show, can_be_off=True)
 
 
-def _items(value: object, separator: str) -> Iterable[Any]:
-    """The members of a list option: a sequence, or one text with separators in it."""
-    for item in (value,) if isinstance(value, str) else cast("Iterable[object]", value):
-        if isinstance(item, str):
-            yield from (part.strip() for part in item.split(separator) if part.strip())
-        else:
-            yield item
-
-
 def _many(label: str, metavar: str, read_one: Callable[[object], str]) -> Kind[tuple[str, ...]]:
     def read(value: object) -> tuple[str, ...]:
         if not isinstance(value, str | list | tuple):
             raise ValueError(f"must be text or a list, not {value!r}")
-        return tuple(dict.fromkeys(read_one(item) for item in _items(value, ",")))
+        parts: list[object] = []
+        for item in (value,) if isinstance(value, str) else value:
+            parts.extend(item.split(",") if isinstance(item, str) else (item,))
+        return tuple(dict.fromkeys(read_one(part) for part in (_stripped(part) for part in parts) if part != ""))
 
     return Kind(label, metavar, read, ",".join, repeatable=True)
 
@@ -217,6 +215,7 @@ def headers() -> Kind[tuple[tuple[str, str], ...]]:
     def read_one(item: object) -> tuple[str, str]:
         if isinstance(item, str):
             name, colon, value = item.partition(":")
+            name = name.strip(" \t")
             if not colon:
                 raise ValueError(f"needs Name: value, not {item!r}")
         elif isinstance(item, tuple | list) and len(item) == 2:
@@ -235,7 +234,9 @@ def headers() -> Kind[tuple[tuple[str, str], ...]]:
             value = list(value.items())
         if not isinstance(value, str | list | tuple):
             raise ValueError(f"needs a list of Name: value, not {value!r}")
-        return tuple(read_one(item) for item in _items(value, "\n"))
+        # only a whole text is split: a line end inside one item is an attempt at a second field
+        lines = [line for line in value.split("\n") if line.strip(" \t")] if isinstance(value, str) else value
+        return tuple(read_one(item) for item in lines)
 
     def show(value: tuple[tuple[str, str], ...]) -> str:
         return "\n".join(f"{name}: {field}" for name, field in value)
