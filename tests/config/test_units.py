@@ -28,7 +28,7 @@ def test_duration_is_read(written: object, seconds: float) -> None:
      float("inf"), "٣٠s\n1"],
 )  # fmt: skip
 def test_what_is_no_duration_is_refused(written: object) -> None:
-    with pytest.raises(ValueError, match=r"is not a duration|must lie|must be a finite"):
+    with pytest.raises(ValueError, match=r"is not a duration|must lie"):
         read_duration(written)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from dataclasses import dataclass
 
 __all__ = ["DEFAULT_SOCKET_MODE", "Address", "FdAddress", "TcpAddress", "UnixAddress", "parse_address"]
@@ -69,7 +70,7 @@ def _unix(text: str, rest: str) -> UnixAddress:
     if not path:
         raise ValueError(f"needs a path in {text!r}, such as unix:/run/swell.sock")
     # 107 bytes and a NUL is what sockaddr_un holds
-    if len(path.encode()) > 107:
+    if len(os.fsencode(path)) > 107:
         raise ValueError(f"has a path longer than 107 bytes, which no Unix socket can have: {path!r}")
     mode = DEFAULT_SOCKET_MODE
     if question:

@@ -33,7 +33,7 @@ def read_file(named: str | None, directory: Path) -> Layer:
 
 def _read(path: Path, label: str, layer: Layer, *, required: bool = False) -> None:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         layer.problems.append(f"{label} cannot be read: {error.strerror}")
         return

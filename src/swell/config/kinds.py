@@ -93,10 +93,10 @@ def number(metavar: str = "N") -> Kind[int]:
 
 def flag() -> Kind[bool]:
     def read(value: object) -> bool:
-        word = value.strip().lower() if isinstance(value, str) else value
-        if word is True or word in _TRUE:
+        word = value.strip().lower() if isinstance(value, str) else ""
+        if value is True or word in _TRUE:
             return True
-        if word is False or word in _FALSE:
+        if value is False or word in _FALSE:
             return False
         raise ValueError(f"must be on or off, not {value!r}")
 
@@ -260,12 +260,15 @@ def log_settings() -> Kind[str | Mapping[str, object] | None]:
     """A file for `logging.config`, or its dictionary when given from Python."""
 
     def read(value: object) -> str | Mapping[str, object] | None:
-        return value if value is None or isinstance(value, Mapping) else _string(value) or None
+        if value is None or isinstance(value, Mapping):
+            return value
+        name = _string(value)
+        return None if not name or name.lower() in OFF_WORDS else name
 
     def show(value: str | Mapping[str, object] | None) -> str:
-        return "none" if value is None else value if isinstance(value, str) else "(a dictionary)"
+        return "off" if value is None else value if isinstance(value, str) else "(a dictionary)"
 
-    return Kind("path", "FILE", lambda v: None if v == "none" else read(v), show)
+    return Kind("path or off", "FILE", read, show, can_be_off=True)
 
 
 def application() -> Kind[str | Callable[..., Any]]:

@@ -40,8 +40,8 @@ def _seconds(value: object) -> float:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ValueError("must be a finite number of seconds")
+        if not -MAX_SECONDS <= value <= MAX_SECONDS:  # also what float() could not hold, and NaN
+            raise ValueError(f"must lie between 0 and 366 days, not {value!r}")
         return float(value)
     if isinstance(value, str):
         text = value.strip()
@@ -69,8 +69,9 @@ def show_duration(seconds: float) -> str:
 
 def read_size(value: object) -> int:
     """Bytes, from a number or text. `k m g` and `KiB MiB GiB` are powers of 1024, `kB MB GB` powers of 1000."""
+    size: float
     if isinstance(value, int) and not isinstance(value, bool):
-        size = float(value)
+        size = value
     elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())) and match[2].lower() in _BYTES:
         size = float(match[1]) * _BYTES[match[2].lower()]
     else:
