@@ -1,1 +1,36 @@
-//! swell._core
+//! `swell._core`: the native part of Swell. Sockets, timers, connections and the ASGI cycle, on the event loop's thread.
+//!
+//! The house rules of this crate are in README.md beside the manifest. What bytes mean is `swell_wire`'s business.
+
+mod accept;
+mod access;
+mod conn;
+mod core;
+mod engine;
+mod expire;
+mod fault;
+mod http;
+mod io;
+mod lifecycle;
+mod proxy;
+mod py;
+mod settings;
+mod stats;
+mod turn;
+mod ws;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = true)]
+fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
+    py::callable::prepare(py)?;
+    py::awaitable::prepare(py)?;
+    py::starter::prepare(py)?;
+    py::headers::prepare(py);
+    module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add("ClientDisconnected", py.get_type::<py::errors::ClientDisconnected>())?;
+    module.add("MessageError", py.get_type::<py::errors::MessageError>())?;
+    module.add_class::<engine::Engine>()?;
+    Ok(())
+}

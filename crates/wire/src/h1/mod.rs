@@ -3,8 +3,10 @@
 //! Deliberately unknown here: sockets, time, the application. Called by the engine.
 
 pub mod body;
+pub mod cycle;
 pub mod facts;
 pub mod head;
 pub mod line;
+pub mod response;
 pub mod scan;
 mod trailer;

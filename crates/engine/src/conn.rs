@@ -1,0 +1,191 @@
+//! One connection: its socket, what came in and was not used yet, what goes out, and which protocol it speaks now.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use swell_wire::h1::body::BodyDecoder;
+use swell_wire::h1::cycle::Response;
+
+use crate::access::Record;
+use crate::io::outbuf::OutBuf;
+use crate::io::slots::Key;
+use crate::io::socket::Address;
+use crate::py::headers::Memo;
+use crate::ws::Ws;
+
+pub(crate) struct Conn {
+    /// None once the transport is gone while the application still works on the exchange.
+    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) peer: Address,
+    /// The listener's position; it decides the scope template.
+    pub(crate) listener: usize,
+    /// `scope["client"]`.
+    pub(crate) client: Py<PyAny>,
+    /// `scope["server"]` when it is not the listener's.
+    pub(crate) server: Option<Py<PyAny>>,
+    /// The peer may speak for others (`Forwarded`, `X-Forwarded-*`).
+    pub(crate) trusted: bool,
+
+    /// Bytes that came before they could be used.
+    pub(crate) input: Vec<u8>,
+    /// The socket may have more to read: an edge was seen and `WouldBlock` was not.
+    pub(crate) readable: bool,
+    pub(crate) out: OutBuf,
+    /// It is in the engine's list of connections to flush.
+    pub(crate) dirty: bool,
+    pub(crate) memo: Option<Box<Memo>>,
+    /// Counts exchanges, so that objects of an earlier one go stale.
+    pub(crate) serial: u32,
+    pub(crate) protocol: Protocol,
+}
+
+/// What the connection is doing.
+pub(crate) enum Protocol {
+    /// Waiting for a PROXY protocol preface.
+    Preface,
+    /// Waiting for a request head, or in the middle of one.
+    Idle,
+    /// A complete head waits for a free place under the concurrency limit.
+    Queued,
+    Http(Box<Exchange>),
+    /// The answer is complete and the rest of the request body is read and dropped.
+    Drain(BodyDecoder, u64),
+    WebSocket(Box<Ws>),
+    /// Nothing is processed any more: what is queued goes out, then the connection ends.
+    Closing(Closing),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// Bytes are still to be sent.
+    Sending,
+    /// Our side is shut down; what the peer still sends is dropped until it ends.
+    Lingering,
+}
+
+/// One HTTP request and its response.
+pub(crate) struct Exchange {
+    pub(crate) response: Response,
+    /// The encoded head while `response` holds it.
+    pub(crate) head: Vec<u8>,
+    pub(crate) answer: Answering,
+    pub(crate) body: RequestBody,
+    /// The client has gone.
+    pub(crate) gone: bool,
+    /// A time-out or shutdown has decided that the application is cancelled.
+    pub(crate) condemned: Option<u16>,
+    /// Futures of `receive()` calls that wait.
+    pub(crate) receivers: Vec<Py<PyAny>>,
+    /// Futures of `send()` calls that wait for the socket.
+    pub(crate) senders: Vec<Py<PyAny>>,
+    /// The task's place among the suspended ones.
+    pub(crate) task: Option<Key>,
+    pub(crate) record: Option<Box<Record>>,
+}
+
+/// What the request demands of its response.
+#[derive(Clone, Copy)]
+pub(crate) struct Answering {
+    pub(crate) keep_alive: bool,
+    pub(crate) http10: bool,
+    pub(crate) head_only: bool,
+    /// `Date`, `Server`: given by the application.
+    pub(crate) has_date: bool,
+    pub(crate) has_server: bool,
+}
+
+/// The request body between the socket and the application.
+pub(crate) struct RequestBody {
+    pub(crate) decoder: BodyDecoder,
+    /// The first piece, when nothing waits before it: it is delivered without another copy.
+    pub(crate) whole: Option<Py<PyBytes>>,
+    /// Further pieces, joined.
+    pub(crate) rest: Vec<u8>,
+    /// `whole` and `rest`, in bytes.
+    pub(crate) buffered: usize,
+    /// All bytes so far.
+    pub(crate) received: u64,
+    /// `more_body: False` was delivered.
+    pub(crate) finished: bool,
+    /// `100 Continue` is owed before the first wait for the body.
+    pub(crate) continue_owed: bool,
+    /// When the current rate measurement began (engine milliseconds), and the bytes received then.
+    pub(crate) started: u64,
+}
+
+/// Reading pauses when this much of a body waits for the application.
+pub(crate) const BODY_HIGH: usize = 64 * 1024;
+/// `send()` waits when this much waits for the socket …
+pub(crate) const OUT_HIGH: u64 = 64 * 1024;
+/// … until it is down to this.
+pub(crate) const OUT_LOW: u64 = 16 * 1024;
+/// An unread request body up to this size is read and dropped to keep the connection.
+pub(crate) const DRAIN_MAX: u64 = 64 * 1024;
+/// Pipelined bytes kept beside a request that is being answered.
+pub(crate) const PIPELINE_MAX: usize = 64 * 1024;
+
+impl Conn {
+    /// True when no more may be read for now.
+    pub(crate) fn paused(&self) -> bool {
+        match &self.protocol {
+            Protocol::Preface | Protocol::Idle | Protocol::Drain(..) | Protocol::Closing(Closing::Lingering) => false,
+            Protocol::Closing(Closing::Sending) => true,
+            Protocol::Queued => self.input.len() >= PIPELINE_MAX,
+            Protocol::Http(exchange) if exchange.body.decoder.is_done() => self.input.len() >= PIPELINE_MAX,
+            Protocol::Http(exchange) => exchange.body.buffered >= BODY_HIGH,
+            Protocol::WebSocket(ws) => ws.paused() || self.input.len() >= PIPELINE_MAX,
+        }
+    }
+
+    pub(crate) fn exchange(&mut self) -> Option<&mut Exchange> {
+        match &mut self.protocol {
+            Protocol::Http(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+}
+
+impl RequestBody {
+    /// Takes what is buffered. The result is None when nothing is.
+    pub(crate) fn take(&mut self, py: Python<'_>) -> Option<Py<PyBytes>> {
+        if self.buffered == 0 {
+            return None;
+        }
+        let whole = self.whole.take();
+        let rest = std::mem::take(&mut self.rest);
+        self.buffered = 0;
+        match whole {
+            Some(whole) if rest.is_empty() => Some(whole),
+            Some(whole) => {
+                let mut joined = whole.as_bytes(py).to_vec();
+                joined.extend_from_slice(&rest);
+                Some(PyBytes::new(py, &joined).unbind())
+            }
+            None => Some(PyBytes::new(py, &rest).unbind()),
+        }
+    }
+
+    pub(crate) fn put(&mut self, py: Python<'_>, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        if self.buffered == 0 {
+            self.whole = Some(PyBytes::new(py, data).unbind());
+        } else {
+            self.rest.extend_from_slice(data);
+        }
+        self.buffered += data.len();
+    }
+}
+
+/// A suspended application task.
+pub(crate) struct Running {
+    pub(crate) task: Py<PyAny>,
+    pub(crate) key: Key,
+    pub(crate) serial: u32,
+}
+
+/// What the access log and the scope share about a connection's server side.
+pub(crate) type Shared<T> = Rc<T>;

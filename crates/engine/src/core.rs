@@ -1,0 +1,375 @@
+//! The engine's state and the rule that keeps it sound.
+//!
+//! Everything mutable is in [`Inner`], reached only through [`Core::with`]. No borrow is alive across a call that can
+//! run Python: a borrow computes what is to be done, the Python work follows outside, and the connection is looked
+//! up again by its key. What a borrow wants Python to do (wake a future, cancel a task, log) it puts on a list that
+//! [`Core::settle`] works off.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use swell_wire::h1::head::FieldSpan;
+use swell_wire::limits::HeadLimits;
+
+use crate::access::AccessLog;
+use crate::conn::{Conn, Running};
+use crate::io::clock;
+use crate::io::deadlines::Deadlines;
+use crate::io::poller::Poller;
+use crate::io::slots::{Key, Slots};
+use crate::py::callable::{self, Link};
+use crate::py::names::Names;
+use crate::py::scope::Templates;
+use crate::py::starter::Starter;
+use crate::settings::Settings;
+use crate::stats::Stats;
+
+/// One shared receive buffer's size. Large enough that an ordinary upload arrives in few reads.
+pub(crate) const RECEIVE_SIZE: usize = 128 * 1024;
+
+pub(crate) struct Core {
+    inner: RefCell<Inner>,
+    pub(crate) py: Handles,
+    pub(crate) settings: Settings,
+    /// A turn is running: responses are flushed by it, and new tasks may be started.
+    pub(crate) in_turn: Cell<bool>,
+    /// What an application's step raised that is meant for the whole process.
+    fatal: RefCell<Option<PyErr>>,
+}
+
+/// Python objects that never change.
+pub(crate) struct Handles {
+    pub(crate) names: Names,
+    pub(crate) application: Py<PyAny>,
+    pub(crate) context: Py<PyAny>,
+    pub(crate) state: Option<Py<PyDict>>,
+    /// Called with (level, text, exception or None).
+    pub(crate) report: Py<PyAny>,
+    pub(crate) starter: Starter,
+    event_loop: Py<PyAny>,
+    call_soon: Py<PyAny>,
+    future_type: Py<PyAny>,
+    loop_keyword: Py<PyTuple>,
+    /// `{"type": "http.request", "body": b"", "more_body": False}`, to be copied.
+    pub(crate) empty_request: Py<PyDict>,
+    /// Turns a non-coroutine awaitable into a coroutine.
+    pub(crate) as_coroutine: Py<PyAny>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) poller: Poller,
+    pub(crate) conns: Slots<Conn>,
+    pub(crate) tasks: Slots<Running>,
+    pub(crate) deadlines: Deadlines,
+    /// Coarse milliseconds, read once per turn or callback.
+    pub(crate) now: u64,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) limits: HeadLimits,
+    /// Receive buffers that are free; a nested read takes a second one.
+    pub(crate) buffers: Vec<Box<[u8]>>,
+    /// Small buffers for heads and output.
+    pub(crate) spare: Vec<Vec<u8>>,
+    pub(crate) spans: Vec<FieldSpan>,
+    /// Connections with something to send.
+    pub(crate) dirty: Vec<Key>,
+    /// Connections whose next input can be processed now.
+    pub(crate) again: Vec<Key>,
+    pub(crate) scheduled: bool,
+    pub(crate) wakes: Vec<Wake>,
+    /// Exchanges whose application has not returned.
+    pub(crate) active: usize,
+    pub(crate) queue: VecDeque<Key>,
+    /// Connections end after their current response.
+    pub(crate) draining: bool,
+    pub(crate) fixed: FixedFields,
+    pub(crate) stats: Stats,
+    pub(crate) access: Option<AccessLog>,
+    /// When listeners that had to stop accepting try again (engine milliseconds).
+    pub(crate) resting: Option<u64>,
+    pub(crate) last_accept_report: u64,
+    pub(crate) cancel_on_disconnect: bool,
+}
+
+pub(crate) struct Listener {
+    /// A duplicate of the descriptor Python owns; None when closed.
+    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) templates: Rc<Templates>,
+    /// Bound to all addresses: the server's address is asked for per connection.
+    pub(crate) wildcard: bool,
+    pub(crate) accepting: bool,
+}
+
+/// Work for Python that a borrow has decided on.
+pub(crate) enum Wake {
+    /// Give a waiting `receive()` the end of the exchange.
+    HttpDisconnect(Py<PyAny>),
+    /// Give a waiting `receive()` a piece of the body.
+    HttpBody { future: Py<PyAny>, body: Py<pyo3::types::PyBytes>, more: bool },
+    /// Let a waiting `send()` go on.
+    Resume(Py<PyAny>),
+    /// Complete a future with a value that is ready.
+    Value(Py<PyAny>, Py<PyAny>),
+    Cancel(Py<PyAny>),
+    Report { level: u32, text: String, error: Option<Py<PyAny>> },
+    /// Objects whose last reference must not go away inside a borrow.
+    Drop(#[allow(dead_code, reason = "held to be dropped later")] Py<PyAny>),
+}
+
+/// The fields that every response ends with, rendered once a second.
+pub(crate) struct FixedFields {
+    second: u64,
+    server: bool,
+    date: bool,
+    extra: Vec<u8>,
+    pub(crate) rendered: Vec<u8>,
+    date_line: String,
+}
+
+impl FixedFields {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            second: 0,
+            server: settings.server_header,
+            date: settings.date_header,
+            extra: settings.default_headers.clone(),
+            rendered: Vec::new(),
+            date_line: String::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn refresh(&mut self) {
+        let second = clock::unix_seconds();
+        if second != self.second {
+            self.second = second;
+            self.date_line = format!("date: {}\r\n", clock::http_date(second));
+            self.rendered.clear();
+            let (server, date) = (self.server, self.date);
+            let mut rendered = std::mem::take(&mut self.rendered);
+            self.render(&mut rendered, server, date);
+            self.rendered = rendered;
+        }
+    }
+
+    fn render(&self, out: &mut Vec<u8>, server: bool, date: bool) {
+        if server {
+            out.extend_from_slice(b"server: swell\r\n");
+        }
+        if date {
+            out.extend_from_slice(self.date_line.as_bytes());
+        }
+        out.extend_from_slice(&self.extra);
+    }
+
+    /// Appends the fields, without those that the application gave itself.
+    #[inline]
+    pub(crate) fn append(&self, out: &mut Vec<u8>, has_server: bool, has_date: bool) {
+        if has_server || has_date {
+            self.render(out, self.server && !has_server, self.date && !has_date);
+        } else {
+            out.extend_from_slice(&self.rendered);
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        settings: Settings,
+        event_loop: &Bound<'_, PyAny>,
+        application: Py<PyAny>,
+        state: Option<Py<PyDict>>,
+        context: Py<PyAny>,
+        report: Py<PyAny>,
+        access: Option<AccessLog>,
+    ) -> PyResult<Rc<Self>> {
+        let py = event_loop.py();
+        let names = Names::new(py);
+        let empty_request = PyDict::new(py);
+        empty_request.set_item(&names.type_, &names.http_request)?;
+        empty_request.set_item(&names.body, &names.no_bytes)?;
+        empty_request.set_item(&names.more_body, false)?;
+        let helpers = PyDict::new(py);
+        py.run(c"async def as_coroutine(awaitable):\n    return await awaitable\n", Some(&helpers), Some(&helpers))?;
+        let as_coroutine = helpers.get_item("as_coroutine")?.map(Bound::unbind).unwrap_or_else(|| py.None());
+        let mut inner = Inner {
+            poller: Poller::new()?,
+            conns: Slots::new(),
+            tasks: Slots::new(),
+            deadlines: Deadlines::new(settings.timeouts()),
+            now: clock::coarse_ms(),
+            listeners: Vec::new(),
+            limits: settings.head_limits(),
+            buffers: Vec::new(),
+            spare: Vec::new(),
+            spans: Vec::new(),
+            dirty: Vec::new(),
+            again: Vec::new(),
+            scheduled: false,
+            wakes: Vec::new(),
+            active: 0,
+            queue: VecDeque::new(),
+            draining: false,
+            fixed: FixedFields::new(&settings),
+            stats: Stats::default(),
+            access,
+            resting: None,
+            last_accept_report: 0,
+            cancel_on_disconnect: settings.cancel_on_disconnect,
+        };
+        inner.fixed.refresh();
+        let py_handles = Handles {
+            names,
+            application,
+            context,
+            state,
+            report,
+            starter: Starter::new(py, event_loop, settings.eager_start)?,
+            event_loop: event_loop.clone().unbind(),
+            call_soon: event_loop.getattr("call_soon")?.unbind(),
+            future_type: py.import("asyncio")?.getattr("Future")?.unbind(),
+            loop_keyword: PyTuple::new(py, [PyString::intern(py, "loop")])?.unbind(),
+            empty_request: empty_request.unbind(),
+            as_coroutine,
+        };
+        Ok(Rc::new(Self { inner: RefCell::new(inner), py: py_handles, settings, in_turn: Cell::new(false), fatal: RefCell::new(None) }))
+    }
+
+    /// Works on the state. Nothing in `work` may run Python code.
+    #[inline]
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Inner) -> R) -> R {
+        work(&mut self.inner.borrow_mut())
+    }
+
+    /// Keeps `KeyboardInterrupt` or `SystemExit` until the loop's callback can raise it.
+    pub(crate) fn set_fatal(&self, error: PyErr) {
+        *self.fatal.borrow_mut() = Some(error);
+    }
+
+    pub(crate) fn take_fatal(&self) -> Option<PyErr> {
+        self.fatal.borrow_mut().take()
+    }
+
+    /// A future of the loop.
+    pub(crate) fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let arguments = [self.py.event_loop.as_ptr()];
+        // SAFETY: the objects are alive; one keyword value for one keyword name.
+        unsafe {
+            let future = ffi::PyObject_Vectorcall(
+                self.py.future_type.as_ptr(),
+                arguments.as_ptr(),
+                0,
+                self.py.loop_keyword.as_ptr(),
+            );
+            Bound::from_owned_ptr_or_err(py, future)
+        }
+    }
+
+    /// Does the Python work that borrows have decided on, until there is none.
+    #[inline]
+    pub(crate) fn settle(&self, py: Python<'_>) {
+        loop {
+            let wakes = self.with(|inner| std::mem::take(&mut inner.wakes));
+            if wakes.is_empty() {
+                return;
+            }
+            for wake in wakes {
+                if let Err(error) = self.carry_out(py, wake) {
+                    error.write_unraisable(py, Some(self.py.report.bind(py)));
+                }
+            }
+        }
+    }
+
+    fn carry_out(&self, py: Python<'_>, wake: Wake) -> PyResult<()> {
+        match wake {
+            Wake::HttpDisconnect(future) => {
+                self.complete(future.bind(py), || crate::http::receive::disconnect(py, &self.py))
+            }
+            Wake::HttpBody { future, body, more } => {
+                self.complete(future.bind(py), || crate::http::receive::request(py, &self.py, Some(body), more))
+            }
+            Wake::Resume(future) => self.complete(future.bind(py), || Ok(py.None().into_bound(py))),
+            Wake::Value(future, value) => self.complete(future.bind(py), || Ok(value.into_bound(py))),
+            Wake::Cancel(task) => {
+                task.bind(py).call_method0(&self.py.names.cancel)?;
+                Ok(())
+            }
+            Wake::Report { level, text, error } => {
+                self.py.report.bind(py).call1((level, text, error))?;
+                Ok(())
+            }
+            Wake::Drop(_) => Ok(()),
+        }
+    }
+
+    /// Sets a future's result unless it is done already (cancelled by its waiter).
+    fn complete<'py>(
+        &self,
+        future: &Bound<'py, PyAny>,
+        value: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let names = &self.py.names;
+        if !future.call_method0(&names.done)?.is_truthy()? {
+            future.call_method1(&names.set_result, (value()?,))?;
+        }
+        Ok(())
+    }
+
+    /// Has the loop call `crate::turn::after` once, soon, unless a turn is running, which does the same at its end.
+    pub(crate) fn schedule(self: &Rc<Self>, py: Python<'_>) {
+        if self.in_turn.get() || self.with(|inner| std::mem::replace(&mut inner.scheduled, true)) {
+            return;
+        }
+        let link = Link { key: Key::from_bits(0), serial: 0 };
+        let result = callable::new(py, self, link, crate::turn::after).and_then(|after| {
+            // SAFETY: the objects are alive.
+            unsafe {
+                Bound::from_owned_ptr_or_err(py, ffi::PyObject_CallOneArg(self.py.call_soon.as_ptr(), after.as_ptr()))
+            }
+        });
+        if let Err(error) = result {
+            // The loop is closing; nothing is sent any more.
+            self.with(|inner| inner.scheduled = false);
+            error.write_unraisable(py, None);
+        }
+    }
+}
+
+impl Core {
+    /// Schedules [`crate::turn::after`] when something waits to be sent or processed.
+    pub(crate) fn schedule_if_needed(self: &Rc<Self>, py: Python<'_>) {
+        if self.with(|inner| !inner.dirty.is_empty() || !inner.again.is_empty()) {
+            self.schedule(py);
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn report(&mut self, level: u32, text: String) {
+        self.wakes.push(Wake::Report { level, text, error: None });
+    }
+
+    /// Marks a connection as having something to send.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            if !conn.dirty {
+                conn.dirty = true;
+                self.dirty.push(key);
+            }
+        }
+    }
+}
+
+/// Python logging levels.
+pub(crate) mod level {
+    pub(crate) const DEBUG: u32 = 10;
+    pub(crate) const INFO: u32 = 20;
+    pub(crate) const WARNING: u32 = 30;
+    pub(crate) const ERROR: u32 = 40;
+}

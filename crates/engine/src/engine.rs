@@ -1,0 +1,200 @@
+//! The Python class `swell._core.Engine`: one per event loop.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::conn::Protocol;
+use crate::core::{Core, Listener};
+use crate::http::finish;
+use crate::io::slots::Key;
+use crate::io::socket::{self, Address};
+use crate::lifecycle;
+use crate::py::scope::Templates;
+use crate::settings::Settings;
+use crate::turn::{self, LISTENERS};
+use crate::ws;
+
+/// The data plane of one worker: sockets, connections and the ASGI cycle, driven by one event loop on its own thread.
+#[pyclass(unsendable, module = "swell._core")]
+pub(crate) struct Engine {
+    core: Option<Rc<Core>>,
+}
+
+impl Engine {
+    fn core(&self) -> PyResult<&Rc<Core>> {
+        self.core.as_ref().ok_or_else(|| PyRuntimeError::new_err("the engine is closed"))
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (settings, event_loop, application, *, state, context, report))]
+    fn new(
+        settings: Settings,
+        event_loop: &Bound<'_, PyAny>,
+        application: Py<PyAny>,
+        state: Option<Py<PyDict>>,
+        context: Py<PyAny>,
+        report: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let core = Core::new(settings, event_loop, application, state, context, report, None)?;
+        Ok(Self { core: Some(core) })
+    }
+
+    /// The descriptor that the event loop watches for reading.
+    fn fileno(&self) -> PyResult<RawFd> {
+        Ok(self.core()?.with(|inner| inner.poller.fd()))
+    }
+
+    /// Does what is ready, within a time budget. To be called when `fileno()` is readable.
+    fn turn(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.core {
+            Some(core) => turn::turn(py, &Rc::clone(core)),
+            None => Ok(()),
+        }
+    }
+
+    /// Accepts connections from a listening socket; the caller keeps its own descriptor.
+    fn listen(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
+        let core = self.core()?;
+        // SAFETY: the caller's socket is open during this call; a duplicate is kept.
+        let fd: OwnedFd = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+        let address = socket::local_address(fd.as_raw_fd())
+            .ok_or_else(|| PyRuntimeError::new_err("the listening socket has no address"))?;
+        let server = crate::accept::python_address(py, &address)?;
+        let wildcard = matches!(&address, Address::Inet(inet) if unspecified(inet.ip()));
+        let templates = Rc::new(Templates::new(
+            py,
+            &core.py.names,
+            server.bind(py),
+            &core.settings.root_path,
+            core.py.state.is_some(),
+        )?);
+        core.with(|inner| {
+            let token = LISTENERS + inner.listeners.len() as u64;
+            inner.poller.add_listener(fd.as_raw_fd(), token)?;
+            inner.listeners.push(Listener { fd: Some(fd), templates, wildcard, accepting: true });
+            Ok(())
+        })
+    }
+
+    /// Accepts no more connections. The listening sockets themselves stay open at their owner's.
+    fn stop_accepting(&self) -> PyResult<()> {
+        self.core()?.with(|inner| {
+            for listener in &mut inner.listeners {
+                if let (Some(fd), true) = (listener.fd.take(), std::mem::take(&mut listener.accepting)) {
+                    inner.poller.remove(fd.as_raw_fd())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Begins the end: idle connections are closed, the others after their current response; WebSockets get `code`.
+    #[pyo3(signature = (code = 1012))]
+    fn drain(&self, py: Python<'_>, code: u16) -> PyResult<()> {
+        let core = self.core()?;
+        let websockets: Vec<Key> = core.with(|inner| {
+            inner.draining = true;
+            let mut websockets = Vec::new();
+            for key in inner.conns.keys() {
+                let Some(conn) = inner.conns.get_mut(key) else { continue };
+                match &conn.protocol {
+                    Protocol::Idle | Protocol::Preface if conn.input.is_empty() && conn.out.is_empty() => {
+                        lifecycle::close_after_sending(inner, key);
+                    }
+                    Protocol::WebSocket(_) => websockets.push(key),
+                    _ => {}
+                }
+            }
+            websockets
+        });
+        for key in websockets {
+            ws::close_for_shutdown(core, key, code);
+        }
+        core.settle(py);
+        core.schedule_if_needed(py);
+        Ok(())
+    }
+
+    /// Cancels the applications that still run. Their connections end when they have returned.
+    fn cancel_all(&self, py: Python<'_>) -> PyResult<()> {
+        let core = self.core()?;
+        core.with(|inner| {
+            for running in inner.tasks.keys() {
+                finish::cancel(inner, running);
+            }
+        });
+        core.settle(py);
+        Ok(())
+    }
+
+    /// Ends every connection now.
+    fn abort_all(&self, py: Python<'_>) -> PyResult<()> {
+        let core = self.core()?;
+        core.with(|inner| {
+            for key in inner.conns.keys() {
+                lifecycle::lose(inner, key, true);
+            }
+        });
+        core.settle(py);
+        Ok(())
+    }
+
+    /// Ends every connection and gives everything back. The engine cannot be used afterwards.
+    fn close(&mut self, py: Python<'_>) -> PyResult<()> {
+        if let Some(core) = self.core.take() {
+            core.with(|inner| {
+                for key in inner.conns.keys() {
+                    lifecycle::lose(inner, key, true);
+                }
+                if let Some(access) = &mut inner.access {
+                    access.close();
+                }
+            });
+            core.settle(py);
+        }
+        Ok(())
+    }
+
+    /// Open connections, requests being served, queued requests, suspended tasks.
+    #[getter]
+    fn connections(&self) -> PyResult<usize> {
+        Ok(self.core()?.with(|inner| inner.conns.len()))
+    }
+
+    /// Applications that have been called and have not returned.
+    #[getter]
+    fn active(&self) -> PyResult<usize> {
+        Ok(self.core()?.with(|inner| inner.active))
+    }
+
+    /// How application tasks are started: `eager`, `captured`, `scheduled` or `factory`.
+    #[getter]
+    fn task_start(&self) -> PyResult<&'static str> {
+        Ok(self.core()?.py.starter.describe())
+    }
+
+    /// Counters since the engine was made.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let core = self.core()?;
+        let counters = core.with(|inner| inner.stats.clone());
+        let all = counters.export(py)?;
+        let (connections, active, queued) =
+            core.with(|inner| (inner.conns.len(), inner.active, inner.queue.len()));
+        all.set_item("connections", connections)?;
+        all.set_item("active", active)?;
+        all.set_item("queued", queued)?;
+        Ok(all)
+    }
+}
+
+fn unspecified(ip: IpAddr) -> bool {
+    ip.is_unspecified()
+}

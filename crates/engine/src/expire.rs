@@ -1,0 +1,92 @@
+//! What happens when a deadline passes. One place, so that the table in the documentation has one counterpart.
+
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use pyo3::prelude::*;
+
+use crate::conn::{Closing, Protocol};
+use crate::core::{level, Core, Inner};
+use crate::http;
+use crate::io::clock;
+use crate::io::deadlines::{Kind, KINDS};
+use crate::io::slots::Key;
+use crate::lifecycle;
+use crate::turn::LISTENERS;
+use crate::ws;
+
+/// The timer has fired: every deadline that has passed is acted on.
+pub(crate) fn expire(py: Python<'_>, core: &Rc<Core>) {
+    core.with(|inner| {
+        inner.poller.clear_timer();
+        inner.now = clock::coarse_ms();
+        wake_listeners(inner);
+        for kind in KINDS {
+            while let Some(slot) = inner.deadlines.pop_due(kind, inner.now) {
+                if let Some(key) = inner.conns.key_at(slot) {
+                    expired(inner, core, kind, key);
+                }
+            }
+        }
+    });
+    core.settle(py);
+}
+
+/// Listeners that rested for want of descriptors accept again.
+fn wake_listeners(inner: &mut Inner) {
+    if inner.resting.is_none_or(|due| due > inner.now) {
+        return;
+    }
+    inner.resting = None;
+    for (at, listener) in inner.listeners.iter_mut().enumerate() {
+        if let (false, Some(fd)) = (listener.accepting, &listener.fd) {
+            listener.accepting = inner.poller.add_listener(fd.as_raw_fd(), LISTENERS + at as u64).is_ok();
+        }
+    }
+}
+
+fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    match kind {
+        Kind::Cool => {
+            conn.memo = None;
+            if conn.input.is_empty() {
+                conn.input = Vec::new();
+            }
+            return;
+        }
+        Kind::Ping => return ws::ping(inner, key),
+        Kind::Body => return http::rate::check(inner, core, key),
+        _ => {}
+    }
+    let peer = conn.peer.to_string();
+    match kind {
+        Kind::KeepAlive | Kind::Linger => {
+            if !matches!(conn.protocol, Protocol::Closing(Closing::Lingering)) || kind == Kind::Linger {
+                lifecycle::lose(inner, key, false);
+            }
+            return;
+        }
+        Kind::Head if conn.input.is_empty() => return lifecycle::lose(inner, key, false),
+        _ => {}
+    }
+    inner.stats.timed_out += 1;
+    match kind {
+        Kind::Head => {
+            inner.report(level::INFO, format!("{peer}: 408, the request head was not complete in time (timeout_header)"));
+            lifecycle::refuse(inner, key, 408, "the request head was not complete in time", b"");
+        }
+        Kind::Write => {
+            inner.report(level::INFO, format!("{peer}: closed, the client took no bytes in time (timeout_write)"));
+            lifecycle::lose(inner, key, true);
+        }
+        Kind::Request => http::finish::on_timeout(inner, key),
+        Kind::Queue => {
+            inner.stats.overloaded += 1;
+            inner.report(level::WARNING, format!("{peer}: 503, no free place in time (timeout_queue)"));
+            lifecycle::refuse(inner, key, 503, "the server is busy", b"retry-after: 1\r\n");
+        }
+        Kind::Pong => ws::no_pong(inner, key),
+        Kind::Cool | Kind::Ping | Kind::Body | Kind::KeepAlive | Kind::Linger => {}
+    }
+}

@@ -1,0 +1,245 @@
+//! The end of an exchange, from either side: the response is complete, the application has returned or raised, the
+//! client has gone, time is up.
+
+use std::rc::Rc;
+
+use pyo3::exceptions::asyncio::CancelledError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use swell_wire::h1::cycle::Response;
+
+use super::read;
+use crate::conn::{Conn, Protocol, DRAIN_MAX};
+use crate::core::{level, Core, Inner, Wake};
+use crate::io::deadlines::Kind;
+use crate::io::slots::Key;
+use crate::lifecycle;
+use crate::py::callable::Link;
+use crate::py::errors::ClientDisconnected;
+use crate::ws;
+
+/// The response is completely encoded: decide what the connection does next.
+pub(crate) fn conclude(inner: &mut Inner, key: Key) {
+    let Inner { conns, wakes, deadlines, access, .. } = inner;
+    let Some(conn) = conns.get_mut(key) else { return };
+    let Protocol::Http(exchange) = &mut conn.protocol else { return };
+    wakes.extend(exchange.receivers.drain(..).map(Wake::HttpDisconnect));
+    wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
+    deadlines.disarm(Kind::Request, key.index);
+    deadlines.disarm(Kind::Body, key.index);
+    if let (Some(record), Some(access)) = (exchange.record.take(), access) {
+        let (status, bytes) = (record.status, record.bytes_out);
+        access.write(record, status, bytes, exchange.body.received, false);
+    }
+    let keep_alive = exchange.answer.keep_alive;
+    let decoder = std::mem::replace(&mut exchange.body.decoder, swell_wire::h1::body::BodyDecoder::Done);
+    if keep_alive && decoder.is_done() {
+        read::become_idle(inner, key);
+    } else if keep_alive && read::worth_draining(&decoder, DRAIN_MAX) {
+        conn.protocol = Protocol::Drain(decoder, DRAIN_MAX);
+        deadlines.arm(Kind::Head, key.index, inner.now);
+        inner.again.push(key);
+    } else {
+        lifecycle::close_after_sending(inner, key);
+    }
+}
+
+/// A task that finished within its first step.
+pub(crate) fn task_over(py: Python<'_>, core: &Rc<Core>, link: Link, task: &Bound<'_, PyAny>) {
+    match task.call_method0(core.py.names.exception.bind(py)) {
+        Ok(outcome) if outcome.is_none() => over(py, core, link, None),
+        Ok(outcome) => over(py, core, link, Some(PyErr::from_value(outcome))),
+        // Raised for a cancelled task.
+        Err(cancelled) => over(py, core, link, Some(cancelled)),
+    }
+}
+
+/// The application raised before there was a task.
+pub(crate) fn raised(py: Python<'_>, core: &Rc<Core>, link: Link, error: PyErr) {
+    over(py, core, link, Some(error));
+}
+
+/// The done-callback of a task that was suspended.
+pub(crate) fn suspended_over(
+    py: Python<'_>,
+    core: &Rc<Core>,
+    link: Link,
+    _: &[*mut ffi::PyObject],
+) -> PyResult<*mut ffi::PyObject> {
+    if let Some(running) = core.with(|inner| inner.tasks.remove(link.key)) {
+        let exchange = Link { key: running.key, serial: running.serial };
+        task_over(py, core, exchange, running.task.bind(py));
+        core.schedule_if_needed(py);
+    }
+    Ok(py.None().into_ptr())
+}
+
+/// The application is done with the exchange at `link`, well or not.
+fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>) {
+    let limit = core.settings.limit_concurrency;
+    let situation = core.with(|inner| {
+        inner.active -= 1;
+        if limit > 0 {
+            read::admit_queued(inner, limit);
+        }
+        let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial)?;
+        match &mut conn.protocol {
+            Protocol::Http(exchange) => Some(Situation::Http {
+                complete: exchange.response == Response::Complete,
+                replaceable: exchange.response.replaceable(),
+                gone: exchange.gone,
+                condemned: exchange.condemned.is_some(),
+            }),
+            Protocol::WebSocket(_) => Some(Situation::WebSocket),
+            _ => None,
+        }
+    });
+    match situation {
+        Some(Situation::WebSocket) => return ws::over(py, core, link, error),
+        Some(Situation::Http { complete, replaceable, gone, condemned }) => {
+            if let Some(error) = error {
+                report(py, core, link, error, gone || condemned);
+            } else if !complete && !gone {
+                let text = if replaceable {
+                    "the application returned without sending a response".to_owned()
+                } else {
+                    "the application returned before the end of the response body".to_owned()
+                };
+                core.with(|inner| {
+                    let text = format!("{}: {text}", name(inner, link.key));
+                    inner.report(level::ERROR, text);
+                });
+            }
+            core.with(|inner| {
+                if gone {
+                    log_disconnect(inner, link.key);
+                    lifecycle::remove(inner, link.key);
+                } else if replaceable {
+                    refuse(inner, link.key, 500, "");
+                } else if !complete {
+                    abort(inner, link.key);
+                }
+            });
+        }
+        // The exchange is over; what the application does afterwards concerns its log only.
+        None => {
+            if let Some(error) = error {
+                report(py, core, link, error, false);
+            }
+        }
+    }
+    core.settle(py);
+}
+
+enum Situation {
+    Http { complete: bool, replaceable: bool, gone: bool, condemned: bool },
+    WebSocket,
+}
+
+/// What the log calls the exchange.
+pub(crate) fn name(inner: &mut Inner, key: Key) -> String {
+    let Some(conn) = inner.conns.get_mut(key) else { return "a request".into() };
+    match &conn.memo {
+        Some(memo) => {
+            let line = memo.line.strip_suffix(b"\r\n").unwrap_or(&memo.line);
+            let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
+            format!("{} {}", conn.peer, line.escape_ascii())
+        }
+        None => conn.peer.to_string(),
+    }
+}
+
+/// Logs an exception that left the application. One that the disconnect caused is no error.
+pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone: bool) {
+    let cancelled = error.is_instance_of::<CancelledError>(py);
+    let quiet = error.is_instance_of::<ClientDisconnected>(py) || (gone && cancelled);
+    let value = error.into_value(py).into_any();
+    core.with(|inner| {
+        let name = name(inner, link.key);
+        if quiet {
+            inner.report(level::DEBUG, format!("{name}: the application ended after the client had gone"));
+            inner.wakes.push(Wake::Drop(value));
+            return;
+        }
+        inner.stats.application_errors += 1;
+        let text = if cancelled {
+            format!("{name}: the application was cancelled")
+        } else {
+            format!("{name}: exception in the ASGI application")
+        };
+        inner.wakes.push(Wake::Report { level: level::ERROR, text, error: Some(value) });
+    });
+}
+
+/// Replaces a response of which nothing was sent by the server's own; later, cuts the connection.
+pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    match conn.exchange() {
+        Some(exchange) if !exchange.response.replaceable() => abort(inner, key),
+        _ => lifecycle::refuse(inner, key, status, reason, b""),
+    }
+}
+
+/// Cuts a response that cannot be completed: the client must not take it for whole.
+fn abort(inner: &mut Inner, key: Key) {
+    log_disconnect(inner, key);
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    if conn.exchange().is_some_and(|exchange| matches!(exchange.response, Response::Streaming(_) | Response::Trailing)) {
+        // What was sent so far may still arrive; the missing end is what tells.
+        if let Some(fd) = &conn.fd {
+            use std::os::fd::AsRawFd;
+            let _ = conn.out.flush(fd.as_raw_fd());
+        }
+    }
+    lifecycle::lose(inner, key, true);
+    lifecycle::remove(inner, key);
+}
+
+fn log_disconnect(inner: &mut Inner, key: Key) {
+    let Inner { conns, access, .. } = inner;
+    if let (Some(exchange), Some(access)) = (conns.get_mut(key).and_then(Conn::exchange), access) {
+        if let Some(record) = exchange.record.take() {
+            let (status, bytes) = (record.status, record.bytes_out);
+            access.write(record, status, bytes, exchange.body.received, true);
+        }
+    }
+}
+
+/// The client has gone while the application works.
+pub(crate) fn on_disconnect(inner: &mut Inner, key: Key) {
+    if !inner.cancel_on_disconnect {
+        return;
+    }
+    let Some(running) = inner.conns.get_mut(key).and_then(Conn::exchange).and_then(|exchange| exchange.task) else {
+        return;
+    };
+    cancel(inner, running);
+}
+
+/// The client may have gone during the first step, when there was no task to cancel yet.
+pub(crate) fn catch_up_on_disconnect(inner: &mut Inner, link: Link) {
+    let gone = inner.conns.get_mut(link.key).and_then(Conn::exchange).is_some_and(|exchange| exchange.gone);
+    if gone {
+        on_disconnect(inner, link.key);
+    }
+}
+
+pub(crate) fn cancel(inner: &mut Inner, running: Key) {
+    if let Some(running) = inner.tasks.get_mut(running) {
+        // SAFETY: the engine runs only with the GIL held.
+        let py = unsafe { Python::assume_attached() };
+        inner.wakes.push(Wake::Cancel(running.task.clone_ref(py)));
+    }
+}
+
+/// `timeout_request` has passed: 504 when nothing was sent yet, the end of the connection otherwise.
+pub(crate) fn on_timeout(inner: &mut Inner, key: Key) {
+    let text = format!("{}: 504, the application did not answer in time (timeout_request)", name(inner, key));
+    inner.report(level::ERROR, text);
+    let Some(exchange) = inner.conns.get_mut(key).and_then(Conn::exchange) else { return };
+    exchange.condemned = Some(504);
+    if let Some(running) = exchange.task {
+        cancel(inner, running);
+    }
+    refuse(inner, key, 504, "the application did not answer in time");
+}

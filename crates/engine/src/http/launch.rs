@@ -1,0 +1,266 @@
+//! From a parsed head to a running application: scope, `receive`, `send`, task.
+
+use std::rc::Rc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use swell_wire::h1::body::BodyDecoder;
+use swell_wire::h1::cycle::Response;
+use swell_wire::h1::line::parse_request_line;
+
+use super::read::Parsed;
+use super::{finish, receive, send};
+use crate::conn::{Answering, Exchange, Protocol, RequestBody, Running};
+use crate::core::{level, Core, Wake};
+use crate::io::deadlines::Kind;
+use crate::io::slots::Key;
+use crate::lifecycle;
+use crate::proxy;
+use crate::py::callable::{self, Action, Link};
+use crate::py::headers::{self, Memo, REMEMBER_MAX};
+use crate::py::scope::{line_parts, Details};
+use crate::ws;
+
+/// Makes the scope, sets the exchange up, takes the body bytes that are here already, and runs the application.
+/// `head` is the head's bytes, `after` what follows them; `at` is advanced over the body bytes used.
+pub(crate) fn request(
+    py: Python<'_>,
+    core: &Rc<Core>,
+    key: Key,
+    mut parsed: Box<Parsed>,
+    head: &[u8],
+    after: &[u8],
+    at: &mut usize,
+) {
+    let memo = match remember(py, core, &mut parsed, head) {
+        Ok(memo) => memo,
+        Err(error) => return broken(py, core, key, error),
+    };
+    if parsed.request.websocket && core.settings.websockets {
+        return ws::open::open(py, core, key, memo);
+    }
+    match open(py, core, key, &parsed, memo) {
+        Ok(Some((link, scope))) => {
+            // Body bytes that came with the head are in place before the application asks for them.
+            *at += take_body(py, core, key, after);
+            start(py, core, link, &scope, receive::call, send::call);
+        }
+        Ok(None) => {}
+        Err(error) => broken(py, core, key, error),
+    }
+}
+
+/// Updates the connection's memo with this head.
+fn remember(py: Python<'_>, core: &Core, parsed: &mut Parsed, head: &[u8]) -> PyResult<Box<Memo>> {
+    let (line, block) = head[parsed.skipped..].split_at(parsed.line_len);
+    let mut memo = match (parsed.memo.take(), parsed.same_block) {
+        (Some(memo), true) => memo,
+        (before, _) => {
+            let spans = std::mem::take(&mut parsed.spans);
+            let fields = headers::tuples(py, block, &spans, before.as_deref())?;
+            Box::new(Memo {
+                line: line.to_vec(),
+                request: parsed.request,
+                http10: parsed.http10,
+                parts: parts(py, core, line)?,
+                block: block.to_vec(),
+                spans,
+                facts: parsed.facts,
+                fields,
+            })
+        }
+    };
+    if memo.line != line {
+        memo.parts = parts(py, core, line)?;
+        memo.line.clear();
+        memo.line.extend_from_slice(line);
+    }
+    memo.request = parsed.request;
+    memo.http10 = parsed.http10;
+    Ok(memo)
+}
+
+fn parts(py: Python<'_>, core: &Core, line: &[u8]) -> PyResult<headers::LineParts> {
+    let parsed = parse_request_line(line.strip_suffix(b"\r\n").unwrap_or(line))
+        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.reason()))?;
+    Ok(line_parts(py, &core.py.names, &parsed, &core.settings.root_path))
+}
+
+/// Makes the scope and puts the exchange into the connection. None when the connection is gone.
+fn open<'py>(
+    py: Python<'py>,
+    core: &Core,
+    key: Key,
+    parsed: &Parsed,
+    memo: Box<Memo>,
+) -> PyResult<Option<(Link, Bound<'py, PyAny>)>> {
+    let Some((templates, client, server, trusted)) = core.with(|inner| {
+        let conn = inner.conns.get_mut(key)?;
+        let templates = Rc::clone(&inner.listeners.get(conn.listener)?.templates);
+        let server = conn.server.as_ref().map(|server| server.bind(py).clone());
+        Some((templates, conn.client.bind(py).clone(), server, conn.trusted.then(|| conn.peer.ip())))
+    }) else {
+        return Ok(None);
+    };
+    let mut details = Details {
+        headers: headers::list(py, &memo.fields)?,
+        client,
+        server,
+        scheme: None,
+        http10: memo.http10,
+        state: core.py.state.as_ref().map(|state| state.bind(py)),
+        subprotocols: None,
+    };
+    if let Some(peer) = trusted {
+        proxy::apply(py, core, &memo, peer, &mut details)?;
+    }
+    let scope = templates.scope(py, &core.py.names, &memo.parts, details)?;
+    let request = parsed.request;
+    let link = core.with(|inner| {
+        let draining = inner.draining;
+        let conn = inner.conns.get_mut(key)?;
+        conn.serial = conn.serial.wrapping_add(1);
+        let limit = core.settings.limit_requests_per_connection;
+        let record = inner.access.as_mut().map(|access| access.begin(&memo, &conn.peer));
+        let exchange = Exchange {
+            response: Response::Awaited,
+            head: Vec::new(),
+            answer: Answering {
+                keep_alive: request.keep_alive && !draining && (limit == 0 || u64::from(conn.serial) < limit),
+                http10: memo.http10,
+                head_only: memo.parts.head_only,
+                has_date: false,
+                has_server: false,
+            },
+            body: RequestBody {
+                decoder: BodyDecoder::new(request.body),
+                whole: None,
+                rest: Vec::new(),
+                buffered: 0,
+                received: 0,
+                finished: false,
+                continue_owed: request.expect_continue,
+                started: inner.now,
+            },
+            gone: false,
+            condemned: None,
+            receivers: Vec::new(),
+            senders: Vec::new(),
+            task: None,
+            record,
+        };
+        if !exchange.body.decoder.is_done() {
+            inner.deadlines.arm(Kind::Body, key.index, inner.now);
+        }
+        inner.deadlines.arm(Kind::Request, key.index, inner.now);
+        conn.protocol = Protocol::Http(Box::new(exchange));
+        if memo.block.len() <= REMEMBER_MAX {
+            conn.memo = Some(memo);
+        }
+        Some(Link { key, serial: conn.serial })
+    });
+    Ok(link.map(|link| (link, scope.into_any())))
+}
+
+/// Feeds the bytes behind the head to the body decoder. Returns how many it used.
+fn take_body(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
+    if bytes.is_empty() || core.with(|inner| inner.conns.get_mut(key).and_then(|c| c.exchange()).is_none_or(|e| e.body.decoder.is_done())) {
+        return 0;
+    }
+    super::read::body_only(py, core, key, bytes)
+}
+
+/// Runs the application for the exchange at `link`.
+pub(crate) fn start(
+    py: Python<'_>,
+    core: &Rc<Core>,
+    link: Link,
+    scope: &Bound<'_, PyAny>,
+    receive: Action,
+    send: Action,
+) {
+    core.with(|inner| {
+        inner.active += 1;
+        inner.stats.requests += 1;
+    });
+    match step(py, core, link, scope, receive, send) {
+        Ok(Stepped::Done(task)) => finish::task_over(py, core, link, &task),
+        Ok(Stepped::Suspended) => {}
+        Err(error) => finish::raised(py, core, link, error),
+    }
+}
+
+enum Stepped<'py> {
+    Done(Bound<'py, PyAny>),
+    Suspended,
+}
+
+fn step<'py>(
+    py: Python<'py>,
+    core: &Rc<Core>,
+    link: Link,
+    scope: &Bound<'py, PyAny>,
+    receive: Action,
+    send: Action,
+) -> PyResult<Stepped<'py>> {
+    let handles = &core.py;
+    let receive = callable::new(py, core, link, receive)?;
+    let send = callable::new(py, core, link, send)?;
+    let arguments = [scope.as_ptr(), receive.as_ptr(), send.as_ptr()];
+    // SAFETY: all objects are alive; three positional arguments.
+    let mut coroutine = unsafe {
+        let result =
+            ffi::PyObject_Vectorcall(handles.application.as_ptr(), arguments.as_ptr(), 3, std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(py, result)?
+    };
+    // SAFETY: a type check on a live object.
+    if unsafe { ffi::PyCoro_CheckExact(coroutine.as_ptr()) } == 0 {
+        coroutine = handles.as_coroutine.bind(py).call1((coroutine,))?;
+    }
+    // SAFETY: the lifespan's context is a context object.
+    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(handles.context.as_ptr()))? };
+    let task = match handles.starter.start(&coroutine, &context) {
+        Ok(task) => task,
+        Err(error) => {
+            // KeyboardInterrupt or SystemExit: the request is answered like any other failure, the loop then ends.
+            let cause = error.clone_ref(py);
+            core.set_fatal(error);
+            return Err(cause);
+        }
+    };
+    if task.call_method0(handles.names.done.bind(py))?.is_truthy()? {
+        return Ok(Stepped::Done(task));
+    }
+    let running = core.with(|inner| {
+        let running = inner.tasks.insert(Running { task: task.clone().unbind(), key: link.key, serial: link.serial });
+        if let Some(conn) = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial) {
+            match &mut conn.protocol {
+                Protocol::Http(exchange) => exchange.task = Some(running),
+                Protocol::WebSocket(ws) => ws.task = Some(running),
+                _ => {}
+            }
+            // What the first step has produced leaves now: the application waits for something else.
+            inner.mark_dirty(link.key);
+        }
+        running
+    });
+    let over = callable::new(py, core, Link { key: running, serial: 0 }, finish::suspended_over)?;
+    task.call_method1(handles.names.add_done_callback.bind(py), (over,))?;
+    core.with(|inner| finish::catch_up_on_disconnect(inner, link));
+    Ok(Stepped::Suspended)
+}
+
+/// Python objects could not be made (out of memory): the request cannot be served.
+fn broken(py: Python<'_>, core: &Rc<Core>, key: Key, error: PyErr) {
+    let error = error.into_value(py).into_any();
+    core.with(|inner| {
+        inner.wakes.push(Wake::Report {
+            level: level::ERROR,
+            text: "a request could not be handed to the application".into(),
+            error: Some(error),
+        });
+        lifecycle::lose(inner, key, true);
+        lifecycle::remove(inner, key);
+    });
+    core.settle(py);
+}

@@ -1,0 +1,9 @@
+//! HTTP/1.1 between the wire crate's events and the application: reading, launching, `receive`, `send`, finishing.
+
+pub(crate) mod files;
+pub(crate) mod finish;
+pub(crate) mod launch;
+pub(crate) mod rate;
+pub(crate) mod read;
+pub(crate) mod receive;
+pub(crate) mod send;

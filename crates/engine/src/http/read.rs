@@ -1,0 +1,458 @@
+//! From readiness to requests: reads the socket, parses heads, decodes bodies.
+//!
+//! Bytes are parsed where they were read, in a buffer that is out of the state's reach while the application runs;
+//! only what cannot be used yet is copied into the connection's `input`.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use pyo3::prelude::*;
+use swell_wire::error::WireError;
+use swell_wire::h1::body::BodyDecoder;
+use swell_wire::h1::facts::{judge, Request};
+use swell_wire::h1::head::{find_request_line, parse_head, FieldSpan};
+use swell_wire::h1::line::{parse_request_line, Version};
+
+use super::launch;
+use crate::conn::{Closing, Conn, Protocol};
+use crate::core::{level, Core, Inner, Wake, RECEIVE_SIZE};
+use crate::io::deadlines::Kind;
+use crate::io::poller::Event;
+use crate::io::slots::Key;
+use crate::io::socket;
+use crate::lifecycle;
+use crate::py::headers::Memo;
+use crate::ws;
+
+/// The poller reports a connection.
+pub(crate) fn ready(py: Python<'_>, core: &Rc<Core>, key: Key, event: Event) {
+    let read = core.with(|inner| {
+        let Some(conn) = inner.conns.get_mut(key) else { return false };
+        let wanted = event.readable || event.hangup;
+        conn.readable |= wanted;
+        if event.writable && !conn.out.is_empty() {
+            lifecycle::flush(inner, key);
+        }
+        wanted
+    });
+    if read {
+        pull(py, core, key, event.hangup);
+    } else {
+        core.settle(py);
+    }
+}
+
+/// Processes what waited: bytes kept in `input`, then the socket.
+pub(crate) fn resume(py: Python<'_>, core: &Rc<Core>, key: Key) {
+    let waiting = core.with(|inner| {
+        let conn = inner.conns.get_mut(key)?;
+        Some(std::mem::take(&mut conn.input))
+    });
+    let Some(waiting) = waiting else { return };
+    if !waiting.is_empty() {
+        let used = process(py, core, key, &waiting);
+        keep(core, key, &waiting[used..]);
+    }
+    pull(py, core, key, false);
+}
+
+/// Reads until the socket is empty or reading must pause. `hangup`: read on after a short read, to see the end.
+pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
+    let mut buffer = core.with(|inner| inner.buffers.pop()).unwrap_or_else(|| vec![0; RECEIVE_SIZE].into_boxed_slice());
+    // A connection that always has more must let the others have their turn.
+    for _ in 0..16 {
+        let Some(read) = core.with(|inner| {
+            let conn = inner.conns.get_mut(key)?;
+            if !conn.readable || conn.paused() {
+                return None;
+            }
+            let read = socket::receive(conn.fd.as_ref()?.as_raw_fd(), &mut buffer);
+            match &read {
+                Ok(count) => {
+                    inner.stats.bytes_received += *count as u64;
+                    conn.readable = *count == buffer.len() || hangup;
+                }
+                Err(_) => conn.readable = false,
+            }
+            Some(read)
+        }) else {
+            break;
+        };
+        match read {
+            Ok(0) => {
+                core.with(|inner| end_of_input(inner, key));
+                break;
+            }
+            Ok(count) => received(py, core, key, &buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(_) => {
+                core.with(|inner| lifecycle::lose(inner, key, true));
+                break;
+            }
+        }
+    }
+    core.with(|inner| {
+        inner.buffers.push(buffer);
+        // What this step produced leaves at once.
+        if inner.conns.get_mut(key).is_some_and(|conn| conn.dirty) {
+            lifecycle::flush(inner, key);
+        }
+        if inner.conns.get_mut(key).is_some_and(|conn| conn.readable && !conn.paused()) {
+            inner.again.push(key);
+        }
+    });
+    core.settle(py);
+}
+
+/// New bytes: joined with those that waited, if there are any.
+fn received(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) {
+    let waiting = core.with(|inner| {
+        let conn = inner.conns.get_mut(key)?;
+        if conn.input.is_empty() {
+            return None;
+        }
+        conn.input.extend_from_slice(bytes);
+        Some(std::mem::take(&mut conn.input))
+    });
+    match waiting {
+        None => {
+            let used = process(py, core, key, bytes);
+            keep(core, key, &bytes[used..]);
+        }
+        Some(mut joined) => {
+            let used = process(py, core, key, &joined);
+            core.with(|inner| {
+                if let Some(conn) = inner.conns.get_mut(key) {
+                    // Nothing can have been kept meanwhile: this connection's bytes are all in `joined`.
+                    joined.drain(..used);
+                    conn.input = joined;
+                }
+            });
+        }
+    }
+}
+
+fn keep(core: &Core, key: Key, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    core.with(|inner| {
+        if let Some(conn) = inner.conns.get_mut(key) {
+            if conn.fd.is_some() && !matches!(conn.protocol, Protocol::Closing(_)) {
+                conn.input.extend_from_slice(bytes);
+            }
+        }
+    });
+}
+
+/// A step of the connection over the bytes at hand.
+enum Step {
+    /// So many bytes were used; go on.
+    Used(usize),
+    /// Nothing more can be done with these bytes now.
+    Wait,
+    /// A request head; the exchange is set up and its body, if any, follows in the bytes.
+    Request(usize, Box<Parsed>),
+    /// Bytes for an open WebSocket.
+    WebSocket,
+    /// The connection takes no more bytes.
+    Ignore,
+}
+
+/// A request head, ready for Python to be made of it.
+pub(crate) struct Parsed {
+    /// Length of the request line with its CRLF, behind `skipped` bytes.
+    pub(crate) skipped: usize,
+    pub(crate) line_len: usize,
+    pub(crate) len: usize,
+    /// What the connection remembers; updated by the launch and given back.
+    pub(crate) memo: Option<Box<Memo>>,
+    /// The whole line, or the whole block, equals the remembered one.
+    pub(crate) same_line: bool,
+    pub(crate) same_block: bool,
+    pub(crate) spans: Vec<FieldSpan>,
+    pub(crate) facts: swell_wire::h1::facts::FieldFacts,
+    pub(crate) request: Request,
+    pub(crate) http10: bool,
+}
+
+/// Uses as many of `bytes` as possible. Returns how many.
+fn process(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &bytes[at..];
+        match core.with(|inner| advance(py, inner, core, key, rest)) {
+            Step::Used(count) => at += count,
+            Step::Wait => return at,
+            Step::Ignore => return bytes.len(),
+            Step::WebSocket => {
+                at += ws::receive::received(py, core, key, rest);
+                return at;
+            }
+            Step::Request(len, parsed) => {
+                at += len;
+                launch::request(py, core, key, parsed, &rest[..len], &bytes[at..], &mut at);
+                core.settle(py);
+            }
+        }
+    }
+}
+
+/// One step, without Python.
+fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) -> Step {
+    let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
+    if conn.fd.is_none() {
+        return Step::Ignore;
+    }
+    match &mut conn.protocol {
+        Protocol::Closing(_) => Step::Ignore,
+        Protocol::Queued => Step::Wait,
+        Protocol::WebSocket(_) => Step::WebSocket,
+        Protocol::Preface => crate::proxy::preface(inner, key, bytes).map_or(Step::Wait, Step::Used),
+        Protocol::Http(exchange) => {
+            if exchange.body.decoder.is_done() || bytes.is_empty() {
+                return Step::Wait;
+            }
+            body(py, inner, core, key, bytes)
+        }
+        Protocol::Drain(decoder, left) => match decoder.decode(bytes) {
+            Err(_) => {
+                lifecycle::close_after_sending(inner, key);
+                Step::Ignore
+            }
+            Ok(piece) => {
+                *left = left.saturating_sub(piece.consumed as u64);
+                if piece.done {
+                    become_idle(inner, key);
+                } else if *left == 0 {
+                    lifecycle::close_after_sending(inner, key);
+                    return Step::Ignore;
+                }
+                if piece.consumed == 0 && !piece.done {
+                    return Step::Wait;
+                }
+                Step::Used(piece.consumed)
+            }
+        },
+        Protocol::Idle => {
+            if bytes.is_empty() {
+                return Step::Wait;
+            }
+            match head(inner, key, bytes) {
+                Ok(Some(parsed)) => admit(inner, core, key, parsed),
+                Ok(None) => {
+                    inner.deadlines.disarm(Kind::KeepAlive, key.index);
+                    inner.deadlines.arm_once(Kind::Head, key.index, inner.now);
+                    Step::Wait
+                }
+                Err(error) => {
+                    protocol_error(inner, key, error);
+                    Step::Ignore
+                }
+            }
+        }
+    }
+}
+
+/// Parses a head, over the short cut of the memo where possible.
+fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>, WireError> {
+    let Inner { conns, limits, spans, .. } = inner;
+    let Some(conn) = conns.get_mut(key) else { return Ok(None) };
+    if let Some(memo) = &conn.memo {
+        if let Some(line_len) = find_request_line(bytes, limits)? {
+            let (line, after) = bytes.split_at(line_len);
+            if line_len > 2 && after.starts_with(&memo.block) {
+                let same_line = line == memo.line;
+                let (request, http10) = if same_line {
+                    (memo.request, memo.http10)
+                } else {
+                    let parsed = parse_request_line(&line[..line_len - 2])?;
+                    (judge(&parsed, &memo.facts, &memo.block)?, parsed.version == Version::Http10)
+                };
+                let len = line_len + memo.block.len();
+                if len > limits.head {
+                    return Err(swell_wire::error::Kind::HeadTooLarge.into());
+                }
+                let facts = memo.facts;
+                return Ok(Some(Box::new(Parsed {
+                    skipped: 0,
+                    line_len,
+                    len,
+                    memo: conn.memo.take(),
+                    same_line,
+                    same_block: true,
+                    spans: Vec::new(),
+                    facts,
+                    request,
+                    http10,
+                })));
+            }
+        }
+    }
+    let Some(head) = parse_head(bytes, limits, spans)? else { return Ok(None) };
+    let request = judge(&head.line, &head.facts, head.block)?;
+    Ok(Some(Box::new(Parsed {
+        skipped: head.skipped,
+        line_len: head.line_len,
+        len: head.len,
+        memo: conn.memo.take(),
+        same_line: false,
+        same_block: false,
+        spans: std::mem::take(spans),
+        facts: head.facts,
+        request,
+        http10: head.line.version == Version::Http10,
+    })))
+}
+
+/// Decides whether the request may start now: the concurrency limit and its queue.
+fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Box<Parsed>) -> Step {
+    let settings = &core.settings;
+    inner.deadlines.disarm(Kind::Head, key.index);
+    inner.deadlines.disarm(Kind::KeepAlive, key.index);
+    inner.deadlines.disarm(Kind::Cool, key.index);
+    let peer = |conn: &Conn| conn.peer.to_string();
+    if settings.limit_concurrency > 0 && inner.active >= settings.limit_concurrency {
+        let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
+        conn.memo = parsed.memo;
+        if inner.queue.len() >= settings.limit_queue {
+            let text = format!("{}: 503, {} requests are being served (limit_concurrency)", peer(conn), inner.active);
+            inner.stats.overloaded += 1;
+            inner.report(level::WARNING, text);
+            lifecycle::refuse(inner, key, 503, "the server is busy", b"retry-after: 1\r\n");
+            return Step::Ignore;
+        }
+        conn.protocol = Protocol::Queued;
+        inner.queue.push_back(key);
+        inner.deadlines.arm(Kind::Queue, key.index, inner.now);
+        return Step::Wait;
+    }
+    if let swell_wire::h1::facts::Framing::Length(length) = parsed.request.body {
+        if settings.limit_body_size > 0 && length > settings.limit_body_size {
+            too_large(inner, key);
+            return Step::Ignore;
+        }
+    }
+    Step::Request(parsed.len, parsed)
+}
+
+/// Starts requests that waited for a place.
+pub(crate) fn admit_queued(inner: &mut Inner, limit: usize) {
+    while inner.active < limit {
+        let Some(key) = inner.queue.pop_front() else { return };
+        if let Some(conn) = inner.conns.get_mut(key) {
+            if let Protocol::Queued = conn.protocol {
+                conn.protocol = Protocol::Idle;
+                inner.deadlines.disarm(Kind::Queue, key.index);
+                inner.again.push(key);
+                return;
+            }
+        }
+    }
+}
+
+fn too_large(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    let text = format!("{}: 413, the request body is larger than the limit (limit_body_size, RFC 9110 §15.5.14)", conn.peer);
+    inner.stats.refused += 1;
+    inner.report(level::WARNING, text);
+    super::finish::refuse(inner, key, 413, "the request body is larger than the limit");
+}
+
+/// Body bytes of the current request.
+fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) -> Step {
+    let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
+    let Protocol::Http(exchange) = &mut conn.protocol else { return Step::Wait };
+    let piece = match exchange.body.decoder.decode(bytes) {
+        Ok(piece) => piece,
+        Err(error) => {
+            protocol_error(inner, key, error);
+            return Step::Ignore;
+        }
+    };
+    let data = &bytes[piece.data.clone()];
+    let body = &mut exchange.body;
+    body.continue_owed = false;
+    body.received += data.len() as u64;
+    if core.settings.limit_body_size > 0 && body.received > core.settings.limit_body_size {
+        too_large(inner, key);
+        return Step::Ignore;
+    }
+    if !exchange.receivers.is_empty() && (piece.done || !data.is_empty()) && !body.finished && body.buffered == 0 {
+        let future = exchange.receivers.remove(0);
+        body.finished = piece.done;
+        let body = pyo3::types::PyBytes::new(py, data).unbind();
+        inner.wakes.push(Wake::HttpBody { future, body, more: !piece.done });
+    } else {
+        body.put(py, data);
+    }
+    if piece.done {
+        inner.deadlines.disarm(Kind::Body, key.index);
+    }
+    if piece.consumed == 0 && !piece.done {
+        return Step::Wait;
+    }
+    Step::Used(piece.consumed)
+}
+
+/// Uses what of `bytes` belongs to the current request's body. Returns how many bytes that is.
+pub(crate) fn body_only(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
+    core.with(|inner| {
+        let mut at = 0;
+        while at < bytes.len() && inner.conns.get_mut(key).and_then(Conn::exchange).is_some_and(|e| !e.body.decoder.is_done())
+        {
+            match body(py, inner, core, key, &bytes[at..]) {
+                Step::Used(count) => at += count,
+                Step::Ignore => return bytes.len(),
+                _ => break,
+            }
+        }
+        at
+    })
+}
+
+/// The peer broke the protocol: one answer, one log line, the end.
+pub(crate) fn protocol_error(inner: &mut Inner, key: Key, error: WireError) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    let text = format!("{}: {}, {} ({})", conn.peer, error.status(), error.reason(), error.section());
+    inner.stats.refused += 1;
+    inner.report(level::WARNING, text);
+    super::finish::refuse(inner, key, error.status(), error.reason());
+}
+
+/// The peer ended its sending side.
+fn end_of_input(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    match &mut conn.protocol {
+        // What is queued for a half-closed peer is still sent, as far as the socket takes it.
+        Protocol::Closing(Closing::Sending) => {}
+        Protocol::WebSocket(_) => ws::end_of_input(inner, key),
+        _ => {
+            if conn.dirty {
+                lifecycle::flush(inner, key);
+            }
+            lifecycle::lose(inner, key, false);
+        }
+    }
+}
+
+/// The exchange is over and the connection stays: wait for the next head.
+pub(crate) fn become_idle(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    let old = std::mem::replace(&mut conn.protocol, Protocol::Idle);
+    if !conn.input.is_empty() || conn.readable {
+        inner.again.push(key);
+    }
+    inner.deadlines.arm(Kind::KeepAlive, key.index, inner.now);
+    inner.deadlines.arm(Kind::Cool, key.index, inner.now);
+    drop(old);
+}
+
+/// True when a decoder has more than `budget` bytes to go, as far as it can tell.
+pub(crate) fn worth_draining(decoder: &BodyDecoder, budget: u64) -> bool {
+    match decoder {
+        BodyDecoder::Length(left) => *left <= budget,
+        _ => true,
+    }
+}

@@ -1,0 +1,130 @@
+//! `receive()` of an HTTP exchange: body pieces, then `http.disconnect`.
+//!
+//! ASGI HTTP 2.5, "Request" and "Disconnect". A message is taken when the awaitable is stepped.
+
+use std::rc::Rc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use swell_wire::h1::response;
+
+use crate::conn::{Conn, BODY_HIGH};
+use crate::core::{Core, Handles};
+use crate::lifecycle;
+use crate::py::awaitable::{self, Answer};
+use crate::py::callable::Link;
+
+pub(crate) fn call(
+    py: Python<'_>,
+    core: &Rc<Core>,
+    link: Link,
+    _: &[*mut ffi::PyObject],
+) -> PyResult<*mut ffi::PyObject> {
+    awaitable::ask(py, core, link, step)
+}
+
+enum Found {
+    Disconnected,
+    Body(Option<Py<PyBytes>>, bool),
+    /// The socket may have more.
+    Pull,
+    Nothing,
+}
+
+fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
+    let mut found = look(py, core, link);
+    if let Found::Pull = found {
+        // No head can come out of this: the exchange is not over.
+        super::read::pull(py, core, link.key, false);
+        found = look(py, core, link);
+    }
+    match found {
+        Found::Disconnected => Ok(Answer::Ready(disconnect(py, &core.py)?.into_ptr())),
+        Found::Body(body, more) => Ok(Answer::Ready(request(py, &core.py, body, more)?.into_ptr())),
+        Found::Pull | Found::Nothing => {
+            let future = core.future(py)?;
+            let kept = future.clone().unbind();
+            let placed = core.with(|inner| match current(inner.conns.get_mut(link.key), link) {
+                Some(conn) => match conn.exchange() {
+                    Some(exchange) if !exchange.gone => {
+                        exchange.receivers.push(kept);
+                        true
+                    }
+                    _ => false,
+                },
+                None => false,
+            });
+            if placed {
+                Ok(Answer::Wait(future.unbind()))
+            } else {
+                Ok(Answer::Ready(disconnect(py, &core.py)?.into_ptr()))
+            }
+        }
+    }
+}
+
+fn current(conn: Option<&mut Conn>, link: Link) -> Option<&mut Conn> {
+    conn.filter(|conn| conn.serial == link.serial)
+}
+
+fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
+    let (found, resume) = core.with(|inner| {
+        let Some(conn) = current(inner.conns.get_mut(link.key), link) else { return (Found::Disconnected, false) };
+        let readable = conn.readable;
+        let Some(exchange) = conn.exchange() else { return (Found::Disconnected, false) };
+        if exchange.gone {
+            return (Found::Disconnected, false);
+        }
+        let body = &mut exchange.body;
+        if body.finished {
+            return (Found::Nothing, false);
+        }
+        let done = body.decoder.is_done();
+        if done || body.buffered > 0 {
+            let was_full = body.buffered >= BODY_HIGH;
+            body.finished = done;
+            let piece = body.take(py);
+            let resume = was_full && !done && readable;
+            if resume {
+                inner.again.push(link.key);
+            }
+            return (Found::Body(piece, !done), resume);
+        }
+        if body.continue_owed {
+            body.continue_owed = false;
+            conn.out.write(|out| out.extend_from_slice(response::CONTINUE));
+            lifecycle::flush(inner, link.key);
+            return (Found::Nothing, false);
+        }
+        (if readable { Found::Pull } else { Found::Nothing }, false)
+    });
+    if resume {
+        core.schedule(py);
+    }
+    found
+}
+
+/// `{"type": "http.request", …}`
+pub(crate) fn request<'py>(
+    py: Python<'py>,
+    handles: &Handles,
+    body: Option<Py<PyBytes>>,
+    more: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let message = handles.empty_request.bind(py).copy()?;
+    if let Some(body) = body {
+        message.set_item(handles.names.body.bind(py), body.bind(py))?;
+    }
+    if more {
+        message.set_item(handles.names.more_body.bind(py), pyo3::types::PyBool::new(py, true))?;
+    }
+    Ok(message.into_any())
+}
+
+/// `{"type": "http.disconnect"}`
+pub(crate) fn disconnect<'py>(py: Python<'py>, handles: &Handles) -> PyResult<Bound<'py, PyAny>> {
+    let message = PyDict::new(py);
+    message.set_item(handles.names.type_.bind(py), handles.names.http_disconnect.bind(py))?;
+    Ok(message.into_any())
+}

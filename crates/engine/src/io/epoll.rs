@@ -1,0 +1,141 @@
+//! Readiness on Linux: the inner epoll with its timer. The outer event loop watches [`Poller::fd`].
+//!
+//! Connections are registered once, edge-triggered for both directions, and never modified; listeners and the timer
+//! are level-triggered.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    /// When the timer fires, in the engine's milliseconds; 0 when it is not set.
+    armed: u64,
+}
+
+pub(crate) struct Events {
+    buffer: [libc::epoll_event; Self::CAPACITY],
+    filled: usize,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Event {
+    pub(crate) token: u64,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has shut down its side, or the connection failed.
+    pub(crate) hangup: bool,
+}
+
+impl Events {
+    pub(crate) const CAPACITY: usize = 64;
+
+    pub(crate) fn new() -> Self {
+        Self { buffer: [libc::epoll_event { events: 0, u64: 0 }; Self::CAPACITY], filled: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.filled
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, at: usize) -> Event {
+        let raw = self.buffer[at];
+        let flags = raw.events as i32;
+        Event {
+            token: raw.u64,
+            readable: flags & libc::EPOLLIN != 0,
+            writable: flags & libc::EPOLLOUT != 0,
+            hangup: flags & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) != 0,
+        }
+    }
+}
+
+fn owned(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call that returned this descriptor has just created it; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+impl Poller {
+    /// The token under which the timer reports.
+    pub(crate) const TIMER: u64 = u64::MAX;
+
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: no pointers are involved.
+        let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: no pointers are involved.
+        let timer = owned(unsafe {
+            libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC)
+        })?;
+        let poller = Self { epoll, timer, armed: 0 };
+        poller.control(libc::EPOLL_CTL_ADD, poller.timer.as_raw_fd(), libc::EPOLLIN, Self::TIMER)?;
+        Ok(poller)
+    }
+
+    pub(crate) fn fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    pub(crate) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, token)
+    }
+
+    pub(crate) fn add_connection(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        let flags = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        self.control(libc::EPOLL_CTL_ADD, fd, flags, token)
+    }
+
+    /// Needed only for descriptors that stay open (listeners): closing one removes it.
+    pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
+    }
+
+    fn control(&self, operation: i32, fd: RawFd, flags: i32, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: flags as u32, u64: token };
+        // SAFETY: `event` is valid for the duration of the call.
+        match unsafe { libc::epoll_ctl(self.fd(), operation, fd, &mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Fetches what is ready, without waiting.
+    #[inline]
+    pub(crate) fn poll(&self, events: &mut Events) -> io::Result<()> {
+        // SAFETY: the buffer is valid for CAPACITY events.
+        let count =
+            unsafe { libc::epoll_wait(self.fd(), events.buffer.as_mut_ptr(), Events::CAPACITY as i32, 0) };
+        events.filled = 0;
+        if count < 0 {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
+        }
+        events.filled = count as usize;
+        Ok(())
+    }
+
+    /// Makes the timer fire no later than `due`; one that is already earlier stays.
+    pub(crate) fn wake_at(&mut self, due: u64, now: u64) {
+        if self.armed != 0 && self.armed <= due {
+            return;
+        }
+        self.armed = due;
+        let delay = due.saturating_sub(now).max(1);
+        let value =
+            libc::timespec { tv_sec: (delay / 1000) as _, tv_nsec: (delay % 1000 * 1_000_000) as _ };
+        let spec = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        // SAFETY: `spec` is valid for the duration of the call; the old value is not asked for.
+        unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &spec, std::ptr::null_mut()) };
+    }
+
+    /// To be called when the timer has reported.
+    pub(crate) fn clear_timer(&mut self) {
+        self.armed = 0;
+        let mut expirations = 0u64;
+        // SAFETY: the buffer is eight bytes long, as a timerfd wants it.
+        unsafe { libc::read(self.timer.as_raw_fd(), (&raw mut expirations).cast(), 8) };
+    }
+}

@@ -1,0 +1,231 @@
+//! Bytes on their way out of one connection: small ones gathered in a buffer, large ones pinned, files by descriptor.
+//!
+//! Order is kept. Everything small that follows nothing pinned is one contiguous buffer, so an ordinary response is
+//! one `send`; with pinned segments a flush is one `writev`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use pyo3::types::PyBytes;
+use pyo3::Py;
+
+use super::socket;
+
+/// From this size on a `bytes` body is pinned and written from where it is, instead of being copied.
+pub(crate) const PIN_FROM: usize = 16 * 1024;
+/// Buffers that grew beyond this are not kept.
+const KEEP: usize = 16 * 1024;
+const VECTOR: usize = 16;
+
+#[derive(Default)]
+pub(crate) struct OutBuf {
+    first: Vec<u8>,
+    /// How much of `first` is already sent.
+    sent: usize,
+    rest: VecDeque<Segment>,
+    /// Bytes in `rest` that are not sent yet.
+    rest_bytes: u64,
+}
+
+enum Segment {
+    Owned { bytes: Vec<u8>, sent: usize },
+    Pinned { pointer: *const u8, length: usize, sent: usize, _keep: Py<PyBytes> },
+    File { file: OwnedFd, offset: u64, left: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Nothing is left.
+    All,
+    /// The socket takes no more for now.
+    Blocked,
+}
+
+impl OutBuf {
+    /// Bytes not sent yet.
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        (self.first.len() - self.sent) as u64 + self.rest_bytes
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.len() == self.sent && self.rest.is_empty()
+    }
+
+    /// Gives a spare buffer to gather in, if there is none yet.
+    #[inline]
+    pub(crate) fn lend(&mut self, spare: &mut Vec<Vec<u8>>) {
+        if self.first.capacity() == 0 {
+            if let Some(buffer) = spare.pop() {
+                self.first = buffer;
+            }
+        }
+    }
+
+    /// Takes the gathering buffer back once everything is sent.
+    #[inline]
+    pub(crate) fn reclaim(&mut self, spare: &mut Vec<Vec<u8>>) {
+        if self.is_empty() && self.first.capacity() > 0 {
+            let mut buffer = std::mem::take(&mut self.first);
+            self.sent = 0;
+            if buffer.capacity() <= KEEP && spare.len() < 64 {
+                buffer.clear();
+                spare.push(buffer);
+            }
+        }
+    }
+
+    /// Appends with `write`, which may only append.
+    #[inline]
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.rest.is_empty() {
+            write(&mut self.first);
+            return;
+        }
+        if !matches!(self.rest.back(), Some(Segment::Owned { .. })) {
+            self.rest.push_back(Segment::Owned { bytes: Vec::new(), sent: 0 });
+        }
+        if let Some(Segment::Owned { bytes, .. }) = self.rest.back_mut() {
+            let before = bytes.len();
+            write(bytes);
+            self.rest_bytes += (bytes.len() - before) as u64;
+        }
+    }
+
+    /// Appends a `bytes` object without copying it.
+    pub(crate) fn pin(&mut self, keep: Py<PyBytes>, pointer: *const u8, length: usize) {
+        self.rest_bytes += length as u64;
+        self.rest.push_back(Segment::Pinned { pointer, length, sent: 0, _keep: keep });
+    }
+
+    pub(crate) fn file(&mut self, file: OwnedFd, offset: u64, length: u64) {
+        self.rest_bytes += length;
+        self.rest.push_back(Segment::File { file, offset, left: length });
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Sends as much as the socket takes. Returns how many bytes it took beside the outcome.
+    #[inline]
+    pub(crate) fn flush(&mut self, fd: RawFd) -> io::Result<(u64, Flushed)> {
+        if !self.rest.is_empty() {
+            return self.flush_all(fd);
+        }
+        let pending = &self.first[self.sent..];
+        if pending.is_empty() {
+            return Ok((0, Flushed::All));
+        }
+        match socket::send(fd, pending) {
+            Ok(count) if count == pending.len() => {
+                self.first.clear();
+                self.sent = 0;
+                Ok((count as u64, Flushed::All))
+            }
+            Ok(count) => {
+                self.sent += count;
+                Ok((count as u64, Flushed::Blocked))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((0, Flushed::Blocked)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn flush_all(&mut self, fd: RawFd) -> io::Result<(u64, Flushed)> {
+        let mut total = 0;
+        loop {
+            let outcome = if let (true, Some(Segment::File { file, offset, left })) =
+                (self.sent == self.first.len(), self.rest.front())
+            {
+                let sent = socket::send_file(fd, file.as_raw_fd(), *offset, *left);
+                if matches!(sent, Ok(0)) {
+                    // The length was promised from the file's size; it has shrunk since.
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
+                sent
+            } else {
+                let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; VECTOR];
+                let used = self.gather(&mut parts);
+                if used == 0 {
+                    return Ok((total, Flushed::All));
+                }
+                socket::send_vectored(fd, &parts[..used])
+            };
+            match outcome {
+                Ok(count) => {
+                    total += count as u64;
+                    self.advance(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok((total, Flushed::Blocked)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Describes what comes next, up to the first file.
+    fn gather(&self, parts: &mut [libc::iovec; VECTOR]) -> usize {
+        let mut used = 0;
+        let mut add = |bytes: *const u8, length: usize| {
+            if length > 0 {
+                parts[used] = libc::iovec { iov_base: bytes.cast_mut().cast(), iov_len: length };
+                used += 1;
+            }
+            used < VECTOR
+        };
+        let pending = &self.first[self.sent..];
+        add(pending.as_ptr(), pending.len());
+        for segment in &self.rest {
+            let more = match segment {
+                Segment::Owned { bytes, sent } => add(bytes[*sent..].as_ptr(), bytes.len() - sent),
+                // SAFETY: `sent` never exceeds `length`, and the object is kept alive by the segment.
+                Segment::Pinned { pointer, length, sent, .. } => add(unsafe { pointer.add(*sent) }, length - sent),
+                Segment::File { .. } => false,
+            };
+            if !more {
+                break;
+            }
+        }
+        used
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        let in_first = count.min(self.first.len() - self.sent);
+        self.sent += in_first;
+        count -= in_first;
+        if self.sent == self.first.len() {
+            self.first.clear();
+            self.sent = 0;
+        }
+        self.rest_bytes -= count as u64;
+        while let Some(segment) = self.rest.front_mut() {
+            let left = match segment {
+                Segment::Owned { bytes, sent } => {
+                    let step = count.min(bytes.len() - *sent);
+                    *sent += step;
+                    count -= step;
+                    bytes.len() - *sent
+                }
+                Segment::Pinned { length, sent, .. } => {
+                    let step = count.min(*length - *sent);
+                    *sent += step;
+                    count -= step;
+                    *length - *sent
+                }
+                Segment::File { offset, left, .. } => {
+                    *offset += count as u64;
+                    *left -= count as u64;
+                    count = 0;
+                    *left as usize
+                }
+            };
+            if left > 0 {
+                break;
+            }
+            self.rest.pop_front();
+        }
+    }
+}

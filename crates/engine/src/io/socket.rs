@@ -1,0 +1,199 @@
+//! Non-blocking socket calls that return errors as values, and addresses as text.
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The other end of a connection, or this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    Inet(SocketAddr),
+    /// A Unix socket's path; empty when it has none.
+    Unix(String),
+}
+
+impl Address {
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Inet(address) => Some(address.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inet(address) => write!(formatter, "{address}"),
+            Self::Unix(path) if path.is_empty() => formatter.write_str("unix"),
+            Self::Unix(path) => write!(formatter, "unix:{path}"),
+        }
+    }
+}
+
+/// Accepts one connection: close-on-exec and non-blocking.
+pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Address)> {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: storage and length describe a writable buffer of that size.
+    #[cfg(target_os = "linux")]
+    let fd = unsafe {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        libc::accept4(listener, storage.as_mut_ptr().cast(), &mut length, flags)
+    };
+    // SAFETY: as above.
+    #[cfg(not(target_os = "linux"))]
+    let fd = unsafe { libc::accept(listener, storage.as_mut_ptr().cast(), &mut length) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: accept has just created this descriptor; nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: plain flag settings on an open descriptor.
+    unsafe {
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK);
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC);
+        let on: libc::c_int = 1;
+        let size = mem::size_of_val(&on) as libc::socklen_t;
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NOSIGPIPE, (&raw const on).cast(), size);
+    }
+    // SAFETY: zeroed at first, then filled by accept; every bit pattern is a valid sockaddr_storage.
+    let address = decode(unsafe { storage.assume_init_ref() }, length);
+    Ok((fd, address))
+}
+
+/// The address this end of the connection has.
+pub(crate) fn local_address(fd: RawFd) -> Option<Address> {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: storage and length describe a writable buffer of that size.
+    let result = unsafe { libc::getsockname(fd, storage.as_mut_ptr().cast(), &mut length) };
+    // SAFETY: zeroed at first, then filled by getsockname; every bit pattern is valid.
+    (result == 0).then(|| decode(unsafe { storage.assume_init_ref() }, length))
+}
+
+fn decode(storage: &libc::sockaddr_storage, length: libc::socklen_t) -> Address {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a sockaddr_in, which is smaller than the storage.
+            let inet = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr));
+            Address::Inet(SocketAddr::new(ip.into(), u16::from_be(inet.sin_port)))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that this is a sockaddr_in6, which is smaller than the storage.
+            let inet = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(inet.sin6_addr.s6_addr);
+            Address::Inet(SocketAddr::new(ip.into(), u16::from_be(inet.sin6_port)))
+        }
+        _ => {
+            // SAFETY: what is not an Internet address here is a Unix socket's, smaller than the storage.
+            let unix = unsafe { &*(&raw const *storage).cast::<libc::sockaddr_un>() };
+            let offset = mem::offset_of!(libc::sockaddr_un, sun_path);
+            let used = (length as usize).saturating_sub(offset).min(unix.sun_path.len());
+            let bytes: Vec<u8> = unix.sun_path[..used].iter().map(|byte| *byte as u8).take_while(|b| *b != 0).collect();
+            Address::Unix(String::from_utf8_lossy(&bytes).into_owned())
+        }
+    }
+}
+
+/// Reads what is there; `WouldBlock` when nothing is, 0 at the end.
+#[inline]
+pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the buffer is valid for its length.
+        let count = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+        if count >= 0 {
+            return Ok(count as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+#[cfg(not(target_os = "linux"))]
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT;
+
+#[inline]
+pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the buffer is valid for its length.
+        let count = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), SEND_FLAGS) };
+        if count >= 0 {
+            return Ok(count as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// `writev` that raises no signal.
+pub(crate) fn send_vectored(fd: RawFd, parts: &[libc::iovec]) -> io::Result<usize> {
+    // SAFETY: an all-zero msghdr is valid; the vector outlives the call and its parts are valid for their lengths.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = parts.as_ptr().cast_mut();
+    message.msg_iovlen = parts.len() as _;
+    loop {
+        // SAFETY: see above.
+        let count = unsafe { libc::sendmsg(fd, &message, SEND_FLAGS) };
+        if count >= 0 {
+            return Ok(count as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Sends `length` bytes of `file` from `offset` at most; 0 when the file is shorter than that.
+#[cfg(target_os = "linux")]
+pub(crate) fn send_file(fd: RawFd, file: RawFd, offset: u64, length: u64) -> io::Result<usize> {
+    let mut position = offset as libc::off_t;
+    // SAFETY: `position` is valid for the call.
+    let count = unsafe { libc::sendfile(fd, file, &mut position, length.min(1 << 20) as usize) };
+    if count >= 0 {
+        return Ok(count as usize);
+    }
+    Err(io::Error::last_os_error())
+}
+
+/// Sends `length` bytes of `file` from `offset` at most; 0 when the file is shorter than that.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn send_file(fd: RawFd, file: RawFd, offset: u64, length: u64) -> io::Result<usize> {
+    let mut block = [0u8; 16_384];
+    let wanted = length.min(block.len() as u64) as usize;
+    // SAFETY: the block is valid for `wanted` bytes.
+    let count = unsafe { libc::pread(file, block.as_mut_ptr().cast(), wanted, offset as libc::off_t) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    send(fd, &block[..count as usize])
+}
+
+/// Ends the sending side: the peer sees the end after what was sent.
+pub(crate) fn shut_down_sending(fd: RawFd) {
+    // SAFETY: no pointers are involved; a failure means that the connection is gone already.
+    unsafe { libc::shutdown(fd, libc::SHUT_WR) };
+}
+
+/// Makes closing send a reset, so that the peer cannot take a cut-off response for a whole one.
+pub(crate) fn reset_on_close(fd: &OwnedFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = mem::size_of_val(&linger) as libc::socklen_t;
+    // SAFETY: the option's value is valid for its size.
+    unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size);
+    }
+}

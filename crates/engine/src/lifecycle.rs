@@ -1,0 +1,212 @@
+//! How connections end, and how bytes leave them.
+
+use std::os::fd::AsRawFd;
+
+use swell_wire::h1::cycle::{HeadFraming, Response};
+use swell_wire::h1::response;
+
+use crate::conn::{Closing, Conn, Exchange, Protocol, OUT_LOW};
+use crate::core::{FixedFields, Inner, Wake};
+use crate::io::deadlines::Kind;
+use crate::io::outbuf::Flushed;
+use crate::io::slots::Key;
+use crate::io::socket;
+use crate::ws;
+
+/// Ends a connection at once; `reset` makes the peer see an error instead of an end.
+/// A running application is told, and its slot stays until it returns.
+pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    inner.deadlines.disarm_all(key.index);
+    if let Some(fd) = conn.fd.take() {
+        if reset {
+            socket::reset_on_close(&fd);
+        }
+    }
+    conn.out.clear();
+    conn.input = Vec::new();
+    conn.readable = false;
+    match &mut conn.protocol {
+        Protocol::Http(exchange) => {
+            exchange.gone = true;
+            inner.wakes.extend(exchange.receivers.drain(..).map(Wake::HttpDisconnect));
+            inner.wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
+            if exchange.task.is_none() {
+                // It is in its first step, or over: whoever runs it sees `gone`.
+                return;
+            }
+            crate::http::finish::on_disconnect(inner, key);
+        }
+        Protocol::WebSocket(ws) => {
+            let over = ws.lost(&mut inner.wakes, 1006, "");
+            if over {
+                remove(inner, key);
+            }
+        }
+        _ => remove(inner, key),
+    }
+}
+
+/// Frees the slot.
+pub(crate) fn remove(inner: &mut Inner, key: Key) {
+    inner.deadlines.disarm_all(key.index);
+    if let Some(conn) = inner.conns.remove(key) {
+        // The client tuple and the like are plain objects, but their end is not ours to run inside a borrow.
+        let Conn { client, server, memo, mut out, .. } = conn;
+        out.reclaim(&mut inner.spare);
+        inner.wakes.push(Wake::Drop(client));
+        inner.wakes.extend(server.map(Wake::Drop));
+        drop(memo);
+    }
+}
+
+/// Sends what waits. A head that is still held goes first: its application waits for something else.
+pub(crate) fn flush(inner: &mut Inner, key: Key) {
+    let Inner { conns, deadlines, wakes, spare, stats, now, fixed, draining, .. } = inner;
+    let Some(conn) = conns.get_mut(key) else { return };
+    conn.dirty = false;
+    if let Protocol::Http(exchange) = &mut conn.protocol {
+        if let Response::Held(_) = exchange.response {
+            if let Some(framing) = exchange.response.release_head() {
+                conn.out.lend(spare);
+                encode_head(exchange, &mut conn.out, framing, fixed, *draining, spare);
+            }
+        }
+    }
+    let Some(fd) = &conn.fd else { return };
+    if conn.out.is_empty() {
+        if conn.protocol_is_sending_last() {
+            finish_sending(inner, key);
+        }
+        return;
+    }
+    let outcome = conn.out.flush(fd.as_raw_fd());
+    match outcome {
+        Ok((count, Flushed::All)) => {
+            stats.bytes_sent += count;
+            deadlines.disarm(Kind::Write, key.index);
+            conn.out.reclaim(spare);
+            wake_senders(conn, wakes);
+            if conn.protocol_is_sending_last() {
+                finish_sending(inner, key);
+            }
+        }
+        Ok((count, Flushed::Blocked)) => {
+            stats.bytes_sent += count;
+            if count > 0 {
+                deadlines.arm(Kind::Write, key.index, *now);
+            } else {
+                deadlines.arm_once(Kind::Write, key.index, *now);
+            }
+            if conn.out.len() <= OUT_LOW {
+                wake_senders(conn, wakes);
+            }
+        }
+        Err(_) => lose(inner, key, true),
+    }
+}
+
+fn wake_senders(conn: &mut Conn, wakes: &mut Vec<Wake>) {
+    match &mut conn.protocol {
+        Protocol::Http(exchange) => wakes.extend(exchange.senders.drain(..).map(Wake::Resume)),
+        Protocol::WebSocket(ws) => wakes.extend(ws.senders.drain(..).map(Wake::Resume)),
+        _ => {}
+    }
+}
+
+/// Appends the held head to the output, framed.
+pub(crate) fn encode_head(
+    exchange: &mut Exchange,
+    out: &mut crate::io::outbuf::OutBuf,
+    framing: HeadFraming,
+    fixed: &FixedFields,
+    draining: bool,
+    spare: &mut Vec<Vec<u8>>,
+) {
+    let answer = &mut exchange.answer;
+    // A body that was announced with an expectation and never asked for may or may not come (RFC 9110 §10.1.1).
+    if draining || framing == HeadFraming::AddClose || exchange.body.continue_owed {
+        answer.keep_alive = false;
+    }
+    let (answer, mut head) = (*answer, std::mem::take(&mut exchange.head));
+    out.write(|bytes| {
+        bytes.extend_from_slice(&head);
+        fixed.append(bytes, answer.has_server, answer.has_date);
+        response::end_head(bytes, framing, !answer.keep_alive, answer.http10);
+    });
+    if let Some(record) = &mut exchange.record {
+        record.head_sent();
+    }
+    head.clear();
+    if spare.len() < 64 {
+        spare.push(head);
+    }
+}
+
+impl Conn {
+    fn protocol_is_sending_last(&self) -> bool {
+        match &self.protocol {
+            Protocol::Closing(Closing::Sending) => true,
+            Protocol::WebSocket(ws) => ws.ends_after_sending(),
+            _ => false,
+        }
+    }
+}
+
+/// Everything was sent on a connection that is to end: shut down our side and let the peer finish (RFC 9112 §9.6).
+fn finish_sending(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    if let Protocol::WebSocket(_) = conn.protocol {
+        ws::finish_sending(inner, key);
+        return;
+    }
+    let Some(fd) = &conn.fd else { return };
+    socket::shut_down_sending(fd.as_raw_fd());
+    conn.protocol = Protocol::Closing(Closing::Lingering);
+    conn.input = Vec::new();
+    let readable = conn.readable;
+    inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+    if readable {
+        inner.again.push(key);
+    }
+}
+
+/// Ends the connection after what is queued is sent.
+pub(crate) fn close_after_sending(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    for kind in [Kind::Head, Kind::KeepAlive, Kind::Body, Kind::Request, Kind::Queue] {
+        inner.deadlines.disarm(kind, key.index);
+    }
+    conn.protocol = Protocol::Closing(Closing::Sending);
+    inner.mark_dirty(key);
+}
+
+/// The server's own answer to a request that the application does not get to answer; the connection ends after it.
+pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str, extra: &[u8]) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    if conn.fd.is_none() {
+        return;
+    }
+    let head_only = match &mut conn.protocol {
+        Protocol::Http(exchange) => {
+            inner.wakes.extend(exchange.receivers.drain(..).map(Wake::HttpDisconnect));
+            inner.wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
+            exchange.answer.head_only
+        }
+        _ => false,
+    };
+    let text = if reason.is_empty() {
+        format!("{}\n", response::reason_phrase(status))
+    } else {
+        format!("{}: {reason}\n", response::reason_phrase(status))
+    };
+    conn.out.lend(&mut inner.spare);
+    let fixed = &inner.fixed.rendered;
+    conn.out.write(|out| response::plain_answer(out, status, &text, extra, fixed, head_only));
+    if let Protocol::Http(exchange) = &mut conn.protocol {
+        if let (Some(record), Some(access)) = (exchange.record.take(), &mut inner.access) {
+            access.write(record, status, text.len() as u64, exchange.body.received, false);
+        }
+    }
+    close_after_sending(inner, key);
+}

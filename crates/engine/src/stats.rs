@@ -1,0 +1,45 @@
+//! Counters of one engine.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
+        /// Counted since the engine was made.
+        #[derive(Clone, Default)]
+        pub(crate) struct Stats {
+            $($(#[doc = $doc])* pub(crate) $name: u64,)*
+        }
+
+        impl Stats {
+            pub(crate) fn export<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+                let all = PyDict::new(py);
+                $(all.set_item(stringify!($name), self.$name)?;)*
+                Ok(all)
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    accepted,
+    /// Requests handed to the application.
+    requests,
+    /// Requests refused before the application saw them.
+    refused,
+    /// Requests answered 503 because of the concurrency limit.
+    overloaded,
+    /// Deadlines that ended a request or connection.
+    timed_out,
+    /// WebSocket connections opened.
+    websockets,
+    /// Exceptions that left the application.
+    application_errors,
+    /// Failures inside the engine that cost one connection.
+    engine_faults,
+    /// Bytes read from sockets.
+    bytes_received,
+    /// Bytes written to sockets.
+    bytes_sent,
+}

@@ -1,0 +1,123 @@
+//! One turn of the engine: everything that is ready, up to a time budget.
+//!
+//! 1. The loop sees the inner poller readable and calls [`turn`].
+//! 2. Listeners: a few connections are accepted. Connections: bytes are read, processed and answered. Timer: deadlines.
+//! 3. What the turn has produced for other connections is flushed.
+//!
+//! What is left over stays in the poller, which keeps the loop's descriptor readable: the loop calls again after its
+//! other callbacks.
+
+use std::rc::Rc;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::accept;
+use crate::core::Core;
+use crate::expire;
+use crate::fault;
+use crate::http::read;
+use crate::io::clock;
+use crate::io::poller::{Events, Poller};
+use crate::io::slots::Key;
+use crate::lifecycle;
+use crate::py::callable::Link;
+
+/// How long one turn may keep the event loop's other callbacks waiting.
+const BUDGET_NS: u64 = 1_000_000;
+
+/// Tokens from here on name listeners.
+pub(crate) const LISTENERS: u64 = u64::MAX - (1 << 16);
+
+pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
+    // A nested event loop run by the application inside a callback must not start a second turn.
+    if core.in_turn.replace(true) {
+        return Ok(());
+    }
+    let started = clock::precise_ns();
+    let mut events = Events::new();
+    let mut result = Ok(());
+    loop {
+        if let Err(error) = core.with(|inner| {
+            inner.now = clock::coarse_ms();
+            inner.fixed.refresh();
+            inner.poller.poll(&mut events)
+        }) {
+            result = Err(error.into());
+            break;
+        }
+        for at in 0..events.len() {
+            let event = events.get(at);
+            let key = Key::from_bits(event.token);
+            fault::contained(py, core, key, || match event.token {
+                Poller::TIMER => expire::expire(py, core),
+                token if token >= LISTENERS => accept::accept(py, core, (token - LISTENERS) as usize),
+                _ => read::ready(py, core, key, event),
+            });
+        }
+        settle_all(py, core);
+        // KeyboardInterrupt and SystemExit of an application end the loop; the engine's state stays whole.
+        if let Some(error) = core.take_fatal() {
+            result = Err(error);
+        }
+        if result.is_err() || events.len() < Events::CAPACITY || clock::precise_ns() - started > BUDGET_NS {
+            break;
+        }
+    }
+    core.in_turn.set(false);
+    result
+}
+
+/// The callback of [`Core::schedule`]: what was produced outside of a turn leaves, and input that waited is processed.
+pub(crate) fn after(
+    py: Python<'_>,
+    core: &Rc<Core>,
+    _: Link,
+    _: &[*mut ffi::PyObject],
+) -> PyResult<*mut ffi::PyObject> {
+    core.with(|inner| {
+        inner.scheduled = false;
+        inner.now = clock::coarse_ms();
+        inner.fixed.refresh();
+    });
+    let nested = core.in_turn.replace(true);
+    settle_all(py, core);
+    core.in_turn.set(nested);
+    match core.take_fatal() {
+        Some(error) => Err(error),
+        None => Ok(py.None().into_ptr()),
+    }
+}
+
+/// Flushes, resumes and wakes until nothing is left to do; then sets the timer.
+fn settle_all(py: Python<'_>, core: &Rc<Core>) {
+    loop {
+        let (dirty, again) =
+            core.with(|inner| (std::mem::take(&mut inner.dirty), std::mem::take(&mut inner.again)));
+        if dirty.is_empty() && again.is_empty() {
+            break;
+        }
+        core.with(|inner| {
+            for key in &dirty {
+                lifecycle::flush(inner, *key);
+            }
+            if inner.dirty.is_empty() {
+                inner.dirty = dirty;
+                inner.dirty.clear();
+            }
+        });
+        for key in again {
+            fault::contained(py, core, key, || read::resume(py, core, key));
+        }
+        core.settle(py);
+    }
+    core.settle(py);
+    core.with(|inner| {
+        if let Some(due) = inner.deadlines.next() {
+            inner.poller.wake_at(due, inner.now);
+        }
+        if let Some(access) = &mut inner.access {
+            access.hand_over();
+        }
+    });
+}
