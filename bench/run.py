@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from rig import environment, machine, report, scenarios, servers, targets
-from rig.environment import Unusable, say
+from rig.environment import RigError, say
 from rig.measure import Settings, measure
 
 RESULTS = Path(__file__).resolve().parent / "results"
 QUIET_LOAD = 0.5
+
+Groups = dict[str, list[str]]
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -30,7 +32,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", "--scenario", action="append", metavar="NAME", help="only this scenario; repeat or separate by commas")
+    add("--only", "--scenario", action="append", metavar="NAME", help="only this; repeat, or separate by commas")
     add("--servers", action="append", metavar="NAME", help="only these servers; 'swell' means both loops")
     add("--rounds", type=int, metavar="N", help="turns per server (5)")
     add("--seconds", type=float, metavar="S", help="length of a measured window (3)")
@@ -46,7 +48,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def chosen(given: list[str] | None, known: list[str], what: str, groups: dict[str, list[str]] | None = None) -> list[str]:
+def chosen(given: list[str] | None, known: list[str], what: str, groups: Groups | None = None) -> list[str]:
     """The names asked for, in their usual order; all of them without a wish."""
     if not given:
         return known
@@ -54,7 +56,7 @@ def chosen(given: list[str] | None, known: list[str], what: str, groups: dict[st
     wanted = {each for name in names for each in (groups or {}).get(name, [name])}
     unknown = sorted(wanted - set(known))
     if unknown:
-        raise Unusable(f"unknown {what} {', '.join(unknown)}; there are: {', '.join(known)}")
+        raise RigError(f"unknown {what} {', '.join(unknown)}; there are: {', '.join(known)}")
     return [name for name in known if name in wanted]
 
 
@@ -73,7 +75,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     rounds = args.rounds if args.rounds is not None else (1 if args.quick else 5)
     seconds = args.seconds if args.seconds is not None else (1.0 if args.quick else 3.0)
     if not 1 <= rounds <= 100 or not 0.2 <= seconds <= 60:
-        raise Unusable("--rounds goes from 1 to 100, --seconds from 0.2 to 60")
+        raise RigError("--rounds goes from 1 to 100, --seconds from 0.2 to 60")
     server_core, client_core = machine.choose_cores(args.server_core, args.client_core)
     return Settings(
         rounds=rounds,
@@ -96,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     files = machine.raise_file_limit()
     most = max(case.connections for case in cases)
     if files < most + 500:
-        raise Unusable(f"the limit of open files is {files}, {most} connections need more: ulimit -n {most + 500}")
+        raise RigError(f"the limit of open files is {files}, {most} connections need more: ulimit -n {most + 500}")
     os.sched_setaffinity(0, {settings.client_core})
     load_average = machine.load_average()
     if load_average > QUIET_LOAD:
@@ -136,7 +138,7 @@ def main() -> int:
             show(json.loads(args.render.read_text()))
             return 0
         return run(args)
-    except (Unusable, OSError) as error:
+    except (RigError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -5,6 +5,8 @@ names its paths, `rig.servers` starts it as ``bench_app:app``.
 """
 
 import asyncio
+import gc
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -39,11 +41,15 @@ async def ten_kilobytes(scope: Scope, receive: Receive, send: Send) -> None:
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer with the request's body."""
     message = await receive()
+    if message["type"] == "http.disconnect":
+        return
     body: bytes = message["body"]
     if message.get("more_body"):
         pieces = [body]
         while message.get("more_body"):
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return
             pieces.append(message["body"])
         body = b"".join(pieces)
     headers = [TEXT, (b"content-length", str(len(body)).encode())]
@@ -72,6 +78,15 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     for _ in range(STREAM_CHUNKS):
         await send({"type": "http.response.body", "body": STREAM_CHUNK, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def blocks(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the number of memory blocks the interpreter holds after a collection: the soak watches it."""
+    gc.collect()
+    body = str(sys.getallocatedblocks()).encode()
+    headers = [TEXT, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,6 +138,7 @@ HTTP_ROUTES = {
     "/suspend": suspend,
     "/later": later,
     "/stream": stream,
+    "/blocks": blocks,
 }
 WEBSOCKET_ROUTES = {"/ws/echo": websocket_echo, "/ws/broadcast": websocket_broadcast}
 

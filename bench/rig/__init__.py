@@ -1,1 +1,1 @@
-"""The measuring rig: starts servers side by side, measures them in turns, keeps the result. Called by `bench/run.py`."""
+"""The measuring rig: servers side by side, measured in turns. Called by `bench/run.py`."""

@@ -45,7 +45,7 @@ VERSIONS_OF = (
 )
 
 
-class Unusable(Exception):
+class RigError(Exception):
     """The rig cannot work like this; the message tells the user what to do."""
 
 
@@ -59,7 +59,7 @@ def command(*words: str | Path, cwd: Path | None = None, failure: str) -> str:
     result = subprocess.run(words, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if result.returncode != 0:
         tail = "\n".join(result.stdout.splitlines()[-25:])
-        raise Unusable(f"{failure}\n{tail}")
+        raise RigError(f"{failure}\n{tail}")
     return result.stdout
 
 
@@ -81,7 +81,7 @@ def prepare_python(fresh: bool) -> None:
 def prepare_swell(wheel: Path | None, build: bool) -> None:
     """Install Swell, built from the checkout or from `wheel`, and refuse anything but a release build."""
     if wheel is not None and not wheel.exists():
-        raise Unusable(f"there is no wheel {wheel}")
+        raise RigError(f"there is no wheel {wheel}")
     if build or wheel is not None:
         say(f"installing Swell from {wheel.name if wheel else 'the checkout (release build)'}")
         source = wheel or ROOT
@@ -90,7 +90,7 @@ def prepare_swell(wheel: Path | None, build: bool) -> None:
         command(*install, "--force-reinstall", "--no-deps", source, failure="Swell could not be reinstalled:")
     profile = swell_profile()
     if profile != "release":
-        raise Unusable(f"bench/.venv holds a {profile} build of Swell: only a release build is measured")
+        raise RigError(f"bench/.venv holds a {profile} build of Swell: only a release build is measured")
 
 
 def swell_profile() -> str:
@@ -103,7 +103,7 @@ def swell_profile() -> str:
 def prepare_load() -> None:
     """Build the load generator; cargo does nothing when it is up to date."""
     if shutil.which("cargo") is None:
-        raise Unusable("cargo is missing: the load generator (bench/load) is written in Rust")
+        raise RigError("cargo is missing: the load generator (bench/load) is written in Rust")
     build = ("cargo", "build", "--release", "--quiet", "--locked")
     command(*build, cwd=LOAD_CRATE, failure="the load generator could not be built:")
 
@@ -121,7 +121,7 @@ def prepare_nginx() -> None:
     if find_nginx() is not None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Unusable("nginx is missing: apt-get install nginx-light, or leave it out by --servers")
+        raise RigError("nginx is missing: apt-get install nginx-light, or leave it out by --servers")
     say("installing nginx")
     package = ("apt-get", "install", "--yes", "--no-install-recommends", "nginx-light")
     result = subprocess.run(package, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)

@@ -1,4 +1,4 @@
-"""Runs the load generator (`bench/load`) on the client's core and reads its result. Called by `measure` and the soak."""
+"""Runs the load generator (`bench/load`) on the client's core and reads its result. Called by `measure`, `soak`."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import IO, Any
 
-from rig.environment import LOAD, Unusable
+from rig.environment import LOAD, RigError
 from rig.scenarios import Scenario
 
 GRACE_SECONDS = 90.0
@@ -30,8 +30,9 @@ class Result:
         """Read the last line of a run."""
         raw: dict[str, Any] = json.loads(line)
         if raw["completed"] == 0 or raw["faults"] or raw["warmup_faults"]:
-            faults = raw["faults"] or {"in the warm-up": raw["warmup_faults"]}
-            raise Unusable(f"{raw['completed']} good exchanges, faults: {faults}")
+            early = f", {raw['warmup_faults']} in the warm-up" if raw["warmup_faults"] else ""
+            faults = ", ".join(f"{count} {name}" for name, count in raw["faults"].items()) or "none"
+            raise RigError(f"{raw['completed']} good exchanges; faults: {faults}{early}")
         return cls(
             completed=raw["completed"],
             seconds=raw["seconds"],
@@ -57,9 +58,9 @@ def window(scenario: Scenario, address: str, core: int, watch: Iterable[int], se
     try:
         run = subprocess.run(words, capture_output=True, text=True, timeout=seconds + GRACE_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise Unusable("the load generator did not come to an end") from None
+        raise RigError("the load generator did not come to an end") from None
     if not run.stdout.strip():
-        raise Unusable(f"the load generator failed: {run.stderr.strip()}")
+        raise RigError(f"the load generator failed: {run.stderr.strip()}")
     return Result.from_json(run.stdout.splitlines()[-1])
 
 
@@ -73,7 +74,7 @@ def paused(
             meanwhile(_line(process.stdout))
             output, _ = process.communicate("go\n", timeout=GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            raise Unusable("the load generator did not come to an end") from None
+            raise RigError("the load generator did not come to an end") from None
         finally:
             process.kill()
     last: dict[str, Any] = json.loads(output.splitlines()[-1])
@@ -83,6 +84,6 @@ def paused(
 def _line(stream: IO[str] | None) -> dict[str, Any]:
     text = stream.readline() if stream is not None else ""
     if not text:
-        raise Unusable("the load generator ended before it was ready")
+        raise RigError("the load generator ended before it was ready")
     line: dict[str, Any] = json.loads(text)
     return line

@@ -6,7 +6,7 @@ import resource
 import subprocess
 from pathlib import Path
 
-from rig.environment import ROOT, Unusable
+from rig.environment import ROOT, RigError
 from rig.servers import FILES
 
 IDENTITY = ("crates", "src", "pyproject.toml", "Cargo.toml", "Cargo.lock")
@@ -56,15 +56,15 @@ def choose_cores(server: int | None, client: int | None) -> tuple[int, int]:
     allowed = sorted(os.sched_getaffinity(0))
     for core in (server, client):
         if core is not None and core not in allowed:
-            raise Unusable(f"core {core} is not available: choose from {allowed}")
+            raise RigError(f"core {core} is not available: choose from {allowed}")
     if len(allowed) < 2:
-        raise Unusable("two cores are needed: one for the server, one for the load generator")
+        raise RigError("two cores are needed: one for the server, one for the load generator")
     server = server if server is not None else next(core for core in allowed if core != client)
     if client is None:
         others = [core for core in allowed if core != server]
         client = next((core for core in others if core not in _siblings(server)), others[0])
     if server == client:
-        raise Unusable("server and load generator need different cores")
+        raise RigError("server and load generator need different cores")
     return server, client
 
 

@@ -1,18 +1,19 @@
 """Measures one scenario: all servers side by side, in turns, and the medians of what came out.
 
 Side by side means that all servers are up during all rounds and each round visits each server once, starting with
-another one each time: what drifts on the machine drifts for all. Called by `run.py`.
+another one each time: what drifts on the machine drifts for all. Who is not in turn is frozen (SIGSTOP): they share a
+core, and some peers spin while idle. Called by `run.py`.
 """
 
 import contextlib
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rig import load, procs, syscalls
-from rig.environment import Unusable, say
+from rig.environment import RigError, say
 from rig.scenarios import BY_NAME, Scenario
 from rig.servers import Running, Server, running
 
@@ -71,15 +72,18 @@ def measure(scenario: Scenario, servers: Sequence[Server], settings: Settings) -
         up: list[Running] = []
         for server in taking_part:
             try:
-                up.append(stack.enter_context(running(server, scenario.app, settings.server_core)))
-            except (Unusable, OSError) as error:
+                one = stack.enter_context(running(server, scenario.app, settings.server_core))
+                one.freeze()
+                up.append(one)
+            except (RigError, OSError) as error:
                 _failed(rows[server.name], f"does not start: {error}")
         for number in range(settings.rounds):
             turn = number % max(len(up), 1)
             for one in up[turn:] + up[:turn]:
                 row = rows[one.server.name]
                 if row.failure is None:
-                    _round(scenario, one, row, settings)
+                    with _in_turn(one, row):
+                        _round(scenario, one, row, settings)
         for one in up:
             row = rows[one.server.name]
             if row.failure is None:
@@ -87,8 +91,28 @@ def measure(scenario: Scenario, servers: Sequence[Server], settings: Settings) -
                 row.rss_bytes, row.pss_bytes = memory.rss, memory.pss
                 _medians(row)
                 if settings.trace_syscalls:
-                    _trace(scenario, one, row, settings)
+                    with _in_turn(one, row):
+                        _trace(scenario, one, row, settings)
     return list(rows.values())
+
+
+@contextlib.contextmanager
+def _in_turn(one: Running, row: Row) -> Iterator[None]:
+    """Let the server run for the time of its turn; what goes wrong in it is this row's failure."""
+    try:
+        one.thaw()
+        yield
+        one.freeze()
+    except ProcessLookupError:
+        _failed(row, "the server is gone")
+    except RigError as error:
+        ended = one.process.poll()
+        if ended is None:
+            one.freeze()
+            _failed(row, str(error))
+        else:
+            how = f"by signal {-ended}" if ended < 0 else f"with {ended}"
+            _failed(row, f"the server ended {how}: {one.complaint()}")
 
 
 def _failed(row: Row, reason: str) -> None:
@@ -98,13 +122,9 @@ def _failed(row: Row, reason: str) -> None:
 
 def _round(scenario: Scenario, one: Running, row: Row, settings: Settings) -> None:
     core = settings.client_core
-    try:
-        result = load.window(scenario, one.address, core, one.pids(), settings.seconds, settings.warmup)
-    except Unusable as error:
-        return _failed(row, str(error))
+    result = load.window(scenario, one.address, core, one.pids(), settings.seconds, settings.warmup)
     row.rounds.append(asdict(result))
     say(f"  {row.server}: {result.server_cpu_us:.1f} µs, {result.per_second:,.0f}/s")
-    return None
 
 
 def _medians(row: Row) -> None:
@@ -122,7 +142,7 @@ def _trace(scenario: Scenario, one: Running, row: Row, settings: Settings) -> No
     requests = max(int(scenario.syscalls_requests * settings.syscalls_share), 20 * scenario.connections)
     try:
         counted = syscalls.count(scenario, one, settings.client_core, requests)
-    except Unusable as error:
+    except RigError as error:
         say(f"  {row.server}: system calls not counted: {error}")
         return
     row.syscalls, row.syscalls_by_name = counted.each, counted.by_name
@@ -141,7 +161,7 @@ def _idle(scenario: Scenario, server: Server, settings: Settings) -> Row:
             with running(server, scenario.app, settings.server_core) as one:
                 added_now, share = _hold(scenario, one, settings)
                 row.rss_bytes = procs.memory(one.process.pid).rss
-        except (Unusable, OSError) as error:
+        except (RigError, OSError) as error:
             _failed(row, str(error))
             return row
         added.append(added_now)
@@ -160,7 +180,7 @@ def _hold(scenario: Scenario, one: Running, settings: Settings) -> tuple[float, 
 
     def look(ready: dict[str, Any]) -> None:
         if ready["open"] != scenario.connections:
-            raise Unusable(f"only {ready['open']:,} of {scenario.connections:,} connections could be opened")
+            raise RigError(f"only {ready['open']:,} of {scenario.connections:,} connections could be opened")
         added = (procs.memory(one.process.pid).rss - before) / scenario.connections
         cpu = procs.cpu_seconds(one.process.pid)
         # A pause that is the measurement itself: nothing is waited for.
@@ -169,5 +189,5 @@ def _hold(scenario: Scenario, one: Running, settings: Settings) -> tuple[float, 
 
     last = load.paused(scenario, one.address, settings.client_core, (), look)
     if last["alive"] != scenario.connections:
-        raise Unusable(f"only {last['alive']:,} of {scenario.connections:,} connections were alive after the pause")
+        raise RigError(f"only {last['alive']:,} of {scenario.connections:,} connections were alive after the pause")
     return seen[0]

@@ -36,7 +36,7 @@ def _reference(rows: list[dict[str, Any]], scenario: str) -> float | None:
 def _cells(row: dict[str, Any], title: str, unit: str, rows: list[dict[str, Any]]) -> list[str]:
     server = BY_NAME[row["server"]].title
     if row["failure"]:
-        return [title, server, *[""] * 7, f"failed: {row['failure'].replace('|', '/')[:80]}"]
+        return [title, server, *[""] * 7, f"failed: {row['failure'].replace('|', '/')[:60]}"]
     rss = _number(row["rss_bytes"] / 1e6) if row["rss_bytes"] else ""
     reference = _reference(rows, row["scenario"])
     if row["scenario"] == "idle":
@@ -72,8 +72,8 @@ def table(document: dict[str, Any]) -> str:
         )
         return f"| {' | '.join(cells)} |"
 
-    rule = "|".join(("-" * (width + 1) + ":") if column in right else "-" * (width + 2) for column, width in enumerate(widths))
-    return "\n".join([text(lines[0]), f"|{rule}|", *(text(line) for line in lines[1:])])
+    rules = ["-" * (width + 1) + (":" if column in right else "-") for column, width in enumerate(widths)]
+    return "\n".join([text(lines[0]), f"|{'|'.join(rules)}|", *(text(line) for line in lines[1:])])
 
 
 def heading(document: dict[str, Any]) -> str:
@@ -82,8 +82,9 @@ def heading(document: dict[str, Any]) -> str:
     names = ", ".join(f"{name} {version}" for name, version in versions.items())
     changed = " (with uncommitted changes)" if document["commit"]["changed"] else ""
     return (
-        f"{document['date']}, commit {document['commit']['commit']}{changed}; {machine['cpu']}, {machine['cores']} cores"
-        f"{' (virtual)' if machine['virtual'] else ''}, {machine['system']}, kernel {machine['kernel']}; "
+        f"{document['date']}, commit {document['commit']['commit']}{changed}; {machine['cpu']}, "
+        f"{machine['cores']} cores{' (virtual)' if machine['virtual'] else ''}, {machine['system']}, "
+        f"kernel {machine['kernel']}; "
         f"medians of {settings['rounds']} rounds of {settings['seconds']:g} s; "
         f"load average at the start {document['load_average']}.\n{names}"
     )

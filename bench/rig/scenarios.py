@@ -62,9 +62,7 @@ SCENARIOS = (
         "stream", "streaming 100 × 1 KB", ("--path", "/stream", "--expect-fill", "102400"), syscalls_requests=2000
     ),
     Scenario("pipeline", "pipelined GET, depth 16", ("--depth", "16", *HELLO), nginx=True, syscalls_requests=100_000),
-    Scenario(
-        "fastapi", "FastAPI JSON", ("--path", "/items/7", "--expect-text", FASTAPI_BODY), app="bench_fastapi:app"
-    ),
+    Scenario("fastapi", "FastAPI JSON", ("--path", "/items/7", "--expect-text", FASTAPI_BODY), app="bench_fastapi:app"),
     Scenario("connect", "new connection per request", ("--close", *HELLO), nginx=True, syscalls_requests=5000),
     Scenario(
         "ws-echo",

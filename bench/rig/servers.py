@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rig import environment, procs
-from rig.environment import APPS, VENV, Unusable
+from rig.environment import APPS, ROOT, VENV, RigError
 
 START_SECONDS = 20.0
 END_SECONDS = 10.0
@@ -87,8 +87,10 @@ def _granian(app: str, port: int, directory: Path) -> Sequence[str | Path]:
 
 
 def _gunicorn(app: str, port: int, directory: Path) -> Sequence[str | Path]:
+    # Without a time-out its arbiter does not take a worker for dead that was frozen between two turns.
     options = ["-k", "asgi", "--asgi-loop", "uvloop", "-w", "1", "-b", f"{HOST}:{port}", "--no-control-socket"]
-    limits = ["--keep-alive", str(KEEP_ALIVE_SECONDS), "--backlog", str(BACKLOG), "--worker-connections", str(FILES)]
+    limits = ["--timeout", "0", "--keep-alive", str(KEEP_ALIVE_SECONDS), "--backlog", str(BACKLOG)]
+    limits += ["--worker-connections", str(FILES)]
     return [VENV / "bin/gunicorn", *options, *limits, "--log-level", "warning", app]
 
 
@@ -106,7 +108,7 @@ def _fastpysgi(app: str, port: int, directory: Path) -> Sequence[str | Path]:
 def _nginx(app: str, port: int, directory: Path) -> Sequence[str | Path]:
     nginx = environment.find_nginx()
     if nginx is None:
-        raise Unusable("nginx is missing")
+        raise RigError("nginx is missing")
     config = directory / "nginx.conf"
     text = NGINX_CONF.format(
         user="user root;" if os.geteuid() == 0 else "",
@@ -155,9 +157,18 @@ class Running:
         """Its process tree now."""
         return procs.tree(self.process.pid)
 
+    def freeze(self) -> None:
+        """Stop the whole session, so that a server that spins while idle takes nothing from the one in turn."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+
     def complaint(self) -> str:
         """The end of what it printed, for an error text."""
-        lines = [line for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
+        text = self._log.read_text(errors="replace").replace(str(ROOT), ".").replace(str(Path.home()), "~")
+        lines = [line for line in text.splitlines() if line.strip()]
         return " | ".join(lines[-3:])[-400:] or "it printed nothing"
 
     def wait_listening(self) -> None:
@@ -165,14 +176,16 @@ class Running:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise Unusable(f"it ended with {self.process.returncode}: {self.complaint()}")
+                raise RigError(f"it ended with {self.process.returncode}: {self.complaint()}")
             with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
                 return
             time.sleep(0.05)
-        raise Unusable(f"it did not listen within {START_SECONDS:.0f} s: {self.complaint()}")
+        raise RigError(f"it did not listen within {START_SECONDS:.0f} s: {self.complaint()}")
 
     def end(self) -> None:
         """End the whole tree: politely, then not."""
+        with contextlib.suppress(ProcessLookupError):
+            self.thaw()
         self.process.terminate()
         try:
             self.process.wait(END_SECONDS)
@@ -203,7 +216,9 @@ def running(server: Server, app: str, core: int) -> Iterator[Running]:
         variables.pop("WEB_CONCURRENCY", None)
         command = ["taskset", "-c", str(core), *server.command(app, port, directory)]
         with log.open("wb") as output:
-            process = subprocess.Popen(command, cwd=APPS, env=variables, stdout=output, stderr=output, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=APPS, env=variables, stdout=output, stderr=output, start_new_session=True
+            )
         started = Running(server, process, port, log)
         try:
             started.wait_listening()

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from rig import load
-from rig.environment import Unusable
+from rig.environment import RigError
 from rig.scenarios import Scenario
 from rig.servers import Running
 
@@ -42,7 +42,7 @@ def parse_summary(text: str) -> dict[str, int]:
 def count(scenario: Scenario, server: Running, core: int, requests: int) -> SystemCalls:
     """Trace `requests` exchanges of `scenario`; connections are made, and warm, before tracing starts."""
     if shutil.which("strace") is None:
-        raise Unusable("strace is missing: apt-get install strace, or give --no-syscalls")
+        raise RigError("strace is missing: apt-get install strace, or give --no-syscalls")
     with TemporaryDirectory(prefix="swell-strace-") as name:
         summary = Path(name) / "summary"
         tracers: list[subprocess.Popen[str]] = []
@@ -56,7 +56,7 @@ def count(scenario: Scenario, server: Running, core: int, requests: int) -> Syst
             for _ in range(ATTACH_LINES):
                 line = tracer.stderr.readline() if tracer.stderr else ""
                 if not line:
-                    raise Unusable("strace could not attach to the server (is ptrace permitted?)")
+                    raise RigError("strace could not attach to the server (is ptrace permitted?)")
                 left -= {pid for pid in left if f"Process {pid} attached" in line}
                 if not left:
                     return
@@ -69,7 +69,7 @@ def count(scenario: Scenario, server: Running, core: int, requests: int) -> Syst
                 tracer.send_signal(signal.SIGINT)
                 tracer.communicate(timeout=10)
         if result["completed"] == 0 or result["faults"]:
-            raise Unusable(f"under strace: {result['completed']} good exchanges, faults: {result['faults']}")
+            raise RigError(f"under strace: {result['completed']} good exchanges, faults: {result['faults']}")
         calls = parse_summary(summary.read_text())
     completed = result["completed"]
     by_name = {name: round(number / completed, 3) for name, number in calls.items() if number / completed >= 0.01}

@@ -50,7 +50,6 @@ def judge(rows: list[dict[str, Any]]) -> list[str]:
             reached = value >= target.limit if target.at_least else value <= target.limit
             word, sign = ("reached", "≥" if target.at_least else "≤") if reached else ("MISSED ", "of")
             against = f" of {target.peer}'s" if target.peer else ""
-            lines.append(
-                f"{word}  {target.scenario:12} {name:14} {target.measure} {value:.3g}{against} ({sign} {target.limit:.3g})"
-            )
+            figures = f"{target.measure} {value:.3g}{against} ({sign} {target.limit:.3g})"
+            lines.append(f"{word}  {target.scenario:12} {name:14} {figures}")
     return lines
