@@ -93,6 +93,8 @@ pub(crate) struct Inner {
     pub(crate) resting: Option<u64>,
     pub(crate) last_accept_report: u64,
     pub(crate) cancel_on_disconnect: bool,
+    /// While draining: the future of those who wait for the end.
+    pub(crate) when_empty: Option<Py<PyAny>>,
 }
 
 pub(crate) struct Listener {
@@ -220,6 +222,7 @@ impl Core {
             resting: None,
             last_accept_report: 0,
             cancel_on_disconnect: settings.cancel_on_disconnect,
+            when_empty: None,
         };
         inner.fixed.refresh();
         let py_handles = Handles {
@@ -273,7 +276,12 @@ impl Core {
     #[inline]
     pub(crate) fn settle(&self, py: Python<'_>) {
         loop {
-            let wakes = self.with(|inner| std::mem::take(&mut inner.wakes));
+            let wakes = self.with(|inner| {
+                if inner.when_empty.is_some() && inner.conns.len() == 0 && inner.tasks.len() == 0 {
+                    inner.wakes.extend(inner.when_empty.take().map(Wake::Resume));
+                }
+                std::mem::take(&mut inner.wakes)
+            });
             if wakes.is_empty() {
                 return;
             }

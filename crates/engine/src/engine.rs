@@ -97,8 +97,9 @@ impl Engine {
     }
 
     /// Begins the end: idle connections are closed, the others after their current response; WebSockets get `code`.
+    /// Returns a future that is done when no connection and no application is left.
     #[pyo3(signature = (code = 1012))]
-    fn drain(&self, py: Python<'_>, code: u16) -> PyResult<()> {
+    fn drain<'py>(&self, py: Python<'py>, code: u16) -> PyResult<Bound<'py, PyAny>> {
         let core = self.core()?;
         let websockets: Vec<Key> = core.with(|inner| {
             inner.draining = true;
@@ -118,9 +119,12 @@ impl Engine {
         for key in websockets {
             ws::close_for_shutdown(core, key, code);
         }
+        let empty = core.future(py)?;
+        let kept = empty.clone().unbind();
+        core.with(|inner| inner.when_empty = Some(kept));
         core.settle(py);
         core.schedule_if_needed(py);
-        Ok(())
+        Ok(empty)
     }
 
     /// Cancels the applications that still run. Their connections end when they have returned.

@@ -83,7 +83,7 @@ impl Starter {
             return Ok(Way::Scheduled);
         };
         let call_soon = event_loop.getattr("call_soon")?;
-        let capture = new_capture(py, call_soon.unbind())?;
+        let capture = new_capture(py, call_soon.clone().unbind())?;
         let coroutine = {
             let scope = PyDict::new(py);
             py.run(c"async def trial():\n    pass\ncoroutine = trial()\n", Some(&scope), Some(&scope))?;
@@ -94,7 +94,7 @@ impl Starter {
         namespace.set_item("call_soon", capture.bind(py))?;
         let task = task_type.call((&coroutine,), Some(&options));
         namespace.del_item("call_soon")?;
-        let task = task?;
+        task?;
         // SAFETY: `capture` is a live Capture and the GIL is held; with `wanted` null it keeps any callback.
         let first_step = unsafe {
             let this = capture.as_ptr().cast::<Capture>();
@@ -106,10 +106,8 @@ impl Starter {
         };
         // SAFETY: as above; types of the interpreter live as long as it does.
         unsafe { (*capture.as_ptr().cast::<Capture>()).wanted = ffi::Py_TYPE(first_step.as_ptr()) };
-        first_step.call0()?;
-        if !task.call_method0("done")?.is_truthy()? {
-            return Ok(Way::Scheduled);
-        }
+        // The engine is made inside a task, where another cannot be stepped: the trial ends with the loop's next turn.
+        call_soon.call1((first_step,))?;
         Ok(Way::Captured { namespace: namespace.unbind(), capture })
     }
 
@@ -175,7 +173,7 @@ impl Starter {
             let this = capture.as_ptr().cast::<Capture>();
             Bound::from_owned_ptr_or_opt(py, std::mem::replace(&mut (*this).caught, ptr::null_mut()))
         };
-        let task = task?;
+        task?;
         if let Some(first_step) = first_step {
             // SAFETY: the context is a fresh copy that nobody has entered; exit follows enter.
             unsafe {

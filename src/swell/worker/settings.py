@@ -1,0 +1,86 @@
+"""The engine's options as it wants them: one object that crosses into native code once.
+
+Seconds and bytes, 0 for off. The engine reads the attributes by name (`crates/engine/src/settings.rs`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swell.config import Config
+
+__all__ = ["EngineSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    root_path: str
+    default_headers: bytes
+    server_header: bool
+    date_header: bool
+    eager_start: bool
+    cancel_on_disconnect: bool
+    forwarders: str
+    forwarded_convention: str
+    proxy_protocol_from: str
+    limit_request_line: int
+    limit_head_fields: int
+    limit_head_size: int
+    limit_body_size: int
+    limit_requests_per_connection: int
+    limit_concurrency: int
+    limit_queue: int
+    timeout_header: float
+    timeout_keep_alive: float
+    timeout_request: float
+    timeout_queue: float
+    timeout_write: float
+    body_rate_min: int
+    body_rate_grace: float
+    websockets: bool
+    ws_max_size: int
+    ws_max_queue: int
+    ws_max_fragments: int
+    ws_inflate_ratio: int
+    ws_per_message_deflate: bool
+    ws_ping_interval: float
+    ws_ping_timeout: float
+    ws_close_timeout: float
+
+    @classmethod
+    def of(cls, config: Config) -> EngineSettings:
+        """What the engine needs of the configuration."""
+        return cls(
+            root_path=config.root_path,
+            default_headers="".join(f"{name}: {value}\r\n" for name, value in config.header).encode("latin-1"),
+            server_header=config.server_header,
+            date_header=config.date_header,
+            eager_start=config.eager_start,
+            cancel_on_disconnect=config.cancel_on_disconnect,
+            forwarders=",".join(config.forwarded_allow_ips) if config.proxy_headers else "",
+            forwarded_convention="x-forwarded",
+            proxy_protocol_from=",".join(config.proxy_protocol_from),
+            limit_request_line=config.limit_request_line,
+            limit_head_fields=config.limit_head_fields,
+            limit_head_size=config.limit_head_size,
+            limit_body_size=config.limit_body_size or 0,
+            limit_requests_per_connection=config.limit_requests_per_connection or 0,
+            limit_concurrency=config.limit_concurrency or 0,
+            limit_queue=config.limit_queue,
+            timeout_header=config.timeout_header or 0,
+            timeout_keep_alive=config.timeout_keep_alive,
+            timeout_request=config.timeout_request or 0,
+            timeout_queue=config.timeout_queue or 0,
+            timeout_write=config.timeout_write or 0,
+            body_rate_min=config.body_rate_min or 0,
+            body_rate_grace=config.body_rate_grace,
+            websockets=True,
+            ws_max_size=config.ws_max_size,
+            ws_max_queue=config.ws_max_queue,
+            ws_max_fragments=config.ws_max_fragments,
+            ws_inflate_ratio=config.ws_inflate_ratio or 0,
+            ws_per_message_deflate=config.ws_per_message_deflate,
+            ws_ping_interval=config.ws_ping_interval or 0,
+            ws_ping_timeout=config.ws_ping_timeout or 0,
+            ws_close_timeout=config.ws_close_timeout,
+        )
