@@ -34,7 +34,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--only", "--scenario", action="append", metavar="NAME", help="only this; repeat, or separate by commas")
     add("--servers", action="append", metavar="NAME", help="only these servers; 'swell' means both loops")
-    add("--rounds", type=int, metavar="N", help="turns per server (5)")
+    add("--rounds", type=int, metavar="N", help="turns per server (3)")
     add("--seconds", type=float, metavar="S", help="length of a measured window (3)")
     add("--quick", action="store_true", help="1 round of 1 second: to see that all works, not to quote")
     add("--no-syscalls", action="store_true", help="leave out the run under strace")
@@ -72,7 +72,7 @@ def prepare(args: argparse.Namespace, names: list[str]) -> None:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Rounds and times, from the command line or by default."""
-    rounds = args.rounds if args.rounds is not None else (1 if args.quick else 5)
+    rounds = args.rounds if args.rounds is not None else (1 if args.quick else 3)
     seconds = args.seconds if args.seconds is not None else (1.0 if args.quick else 3.0)
     if not 1 <= rounds <= 100 or not 0.2 <= seconds <= 60:
         raise RigError("--rounds goes from 1 to 100, --seconds from 0.2 to 60")
