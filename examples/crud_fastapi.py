@@ -3,9 +3,10 @@
     pip install fastapi && swell --limit-body-size 64k examples.crud_fastapi:app
 
 The interactive description is at http://127.0.0.1:8000/docs. The books are kept in the file that `BOOKS_DB` names
-(books.sqlite3 beside this file when it is not set). The endpoints are plain functions, so they run in the thread pool and the
-event loop never waits for the disk; every request opens its own connection, which SQLite does in microseconds.
-Updates carry the version they were made from: two people who edit one book at once do not overwrite each other.
+(books.sqlite3 beside this file when it is not set). The endpoints are plain functions, so they run in the thread pool
+and the event loop never waits for the disk; every request opens its own connection, which SQLite does in
+microseconds. Updates carry the version they were made from: two people who edit one book at once do not overwrite
+each other.
 """
 
 import os
@@ -66,7 +67,10 @@ def open_database() -> sqlite3.Connection:
 
 
 def connection() -> Iterator[sqlite3.Connection]:
-    """One connection and one transaction per request: committed when the endpoint returns, rolled back if it raises."""
+    """One connection and one transaction per request: committed when the endpoint returns, rolled back if it raises.
+
+    The scope "function" below ends it before the answer is sent, so what a client was told is on the disk.
+    """
     with closing(open_database()) as database:
         try:
             with database:
@@ -77,7 +81,7 @@ def connection() -> Iterator[sqlite3.Connection]:
             raise HTTPException(503, "the database is busy", {"retry-after": "1"}) from error
 
 
-Database = Annotated[sqlite3.Connection, Depends(connection)]
+Database = Annotated[sqlite3.Connection, Depends(connection, scope="function")]
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 SERVER = os.environ.get("SWELL_TEST_SERVER", "swell")
-COMMAND = "{python} -m {server} {app} --app-dir {directory} --host 127.0.0.1 --port 0 --loop {loop}"
+COMMAND = "{python} -m {server} {app} --app-dir {directory} --host 127.0.0.1 --port {port} --loop {loop}"
 CLEAN_EXIT = {"swell": 0, "uvicorn": -signal.SIGTERM}  # uvicorn ends itself with the signal that stopped it
 SERVED = Path(__file__).parent / "served"
 
@@ -37,6 +37,7 @@ class RunningServer:
         self.port = 0
         self.log: list[str] = []
         self.expected_errors: set[str] = set()
+        self.closing: list[Callable[[], None]] = []  # called once the server has ended
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
@@ -74,6 +75,8 @@ class RunningServer:
         finally:
             self.process.kill()
             self._reader.join(STOP_SECONDS)
+            for close in self.closing:
+                close()
         log = "".join(self.log)
         assert code == CLEAN_EXIT.get(SERVER, 0), f"exit code {code}:\n{log}"
         for error in self.expected_errors:
@@ -97,10 +100,23 @@ class RunningServer:
 
 @contextmanager
 def running(
-    app: str, loop: str = "asyncio", *options: str, directory: Path = SERVED, env: Mapping[str, str] | None = None
+    app: str,
+    loop: str = "asyncio",
+    *options: str,
+    directory: Path = SERVED,
+    port: int = 0,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[RunningServer]:
     """Serve `app` until the block ends."""
-    words = COMMAND.format(python=sys.executable, server=SERVER, app=app, directory=directory, loop=loop).split()
+    fields = {
+        "python": sys.executable,
+        "server": SERVER,
+        "app": app,
+        "directory": directory,
+        "port": port,
+        "loop": loop,
+    }
+    words = COMMAND.format(**fields).split()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(env or {})}
     process = subprocess.Popen(
         [*words, *options],

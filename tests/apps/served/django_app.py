@@ -8,6 +8,7 @@ from pathlib import Path
 import django
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.files.uploadedfile import UploadedFile
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
@@ -48,7 +49,9 @@ def visits(request: HttpRequest) -> JsonResponse:
 
 @csrf_exempt
 def upload(request: HttpRequest) -> JsonResponse:
-    content = request.FILES["file"].read()
+    file = request.FILES["file"]
+    assert isinstance(file, UploadedFile)
+    content = file.read()
     return JsonResponse({"note": request.POST["note"], "sha256": hashlib.sha256(content).hexdigest()})
 
 

@@ -1,0 +1,1 @@
+"""The programs in examples/, each through a running server with its own kind of client."""
