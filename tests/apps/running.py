@@ -1,7 +1,7 @@
 """A server process for a test: started on a free port, stopped with SIGTERM, its log kept and judged.
 
 The tests know nothing of the server but its command line, the address in its log and its exit code, so the same suite
-runs against another server of the same command line: `SWELL_TEST_SERVER=uvicorn pytest tests/apps` tells whether a
+runs against another server of the same command line: `SERVER_UNDER_TEST=uvicorn pytest tests/apps` tells whether a
 failure is the test's fault or ours.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-SERVER = os.environ.get("SWELL_TEST_SERVER", "swell")
+SERVER = os.environ.get("SERVER_UNDER_TEST", "swell")
 COMMAND = "{python} -m {server} {app} --app-dir {directory} --host 127.0.0.1 --port {port} --loop {loop}"
 CLEAN_EXIT = {"swell": 0, "uvicorn": -signal.SIGTERM}  # uvicorn ends itself with the signal that stopped it
 SERVED = Path(__file__).parent / "served"
