@@ -226,6 +226,23 @@ fn rfc6585_5_limits_are_exact_and_capped() {
         refusal(line(21).as_bytes(), &limits),
         Kind::RequestLineTooLong
     );
+    // Faults count from left to right: a byte within the limit, the limit, the LF without CR.
+    for (length, kind) in [(20, Kind::BareLf), (21, Kind::RequestLineTooLong)] {
+        let bare = line(length).replace("\r\n", "\n");
+        assert_eq!(refusal(bare.as_bytes(), &limits), kind);
+    }
+    assert_eq!(
+        refusal(&line(21).as_bytes()[..21], &limits),
+        Kind::RequestLineTooLong
+    );
+    assert_eq!(
+        refusal(b"GET /aaaaaaaaaaaaaa\0a HTTP/1.1\r\n", &limits),
+        Kind::BadTargetByte
+    );
+    assert_eq!(
+        refusal(b"GET /aaaaaaaaaaaaaaa\0 HTTP/1.1\r\n", &limits),
+        Kind::RequestLineTooLong
+    );
     assert_eq!(
         refusal(b"GET / HTTP/1.1\r\nHost: x\r\na: b\r\nc", &limits),
         Kind::TooManyFields

@@ -105,18 +105,19 @@ impl HeadScan {
         }
         // The CR may be the last byte of a line of the full length; only the LF behind it decides.
         let reach = &rest[..rest.len().min(limits.request_line.saturating_add(2))];
-        let Some(lf) = memchr(b'\n', reach) else {
-            let line = reach.strip_suffix(b"\r").unwrap_or(reach);
-            check_prefix(line)?;
-            return if line.len() > limits.request_line {
-                Err(Kind::RequestLineTooLong.into())
-            } else {
-                Ok(false)
+        let lf = memchr(b'\n', reach);
+        let Some((line, lf)) = lf.and_then(|lf| Some((reach[..lf].strip_suffix(b"\r")?, lf)))
+        else {
+            // Faults count from left to right: bytes within the limit, then the limit, then the LF without CR.
+            let line = lf.map_or(reach.strip_suffix(b"\r").unwrap_or(reach), |lf| {
+                &reach[..lf]
+            });
+            check_prefix(&line[..line.len().min(limits.request_line)])?;
+            return match lf {
+                _ if line.len() > limits.request_line => Err(Kind::RequestLineTooLong.into()),
+                Some(_) => Err(Kind::BareLf.into()),
+                None => Ok(false),
             };
-        };
-        let Some(line) = reach[..lf].strip_suffix(b"\r") else {
-            check_prefix(&reach[..lf])?;
-            return Err(Kind::BareLf.into());
         };
         parse_request_line(line)?;
         self.position += lf + 1;

@@ -15,6 +15,7 @@ use swell_wire::limits::HeadLimits;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) method: Vec<u8>,
+    pub(crate) target: Vec<u8>,
     pub(crate) path: Vec<u8>,
     pub(crate) query: Vec<u8>,
     pub(crate) authority: Option<Vec<u8>>,
@@ -134,7 +135,10 @@ impl Reader {
         assert_eq!(head.len, head.skipped + head.line_len + head.block.len());
         match judge(&head.line, &head.facts, head.block) {
             Ok(request) => {
-                self.requests.push(seen(&head, &self.spans, &request));
+                let line = &self.buffer[head.skipped..head.skipped + head.line_len];
+                let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+                self.requests
+                    .push(seen(&head, target, &self.spans, &request));
                 let len = head.len;
                 self.buffer.drain(..len);
                 self.state = State::Body(BodyDecoder::new(request.body));
@@ -188,7 +192,7 @@ impl Reader {
     }
 }
 
-fn seen(head: &Head<'_>, spans: &[FieldSpan], request: &Request) -> Seen {
+fn seen(head: &Head<'_>, target: &[u8], spans: &[FieldSpan], request: &Request) -> Seen {
     let (path, query, authority): (&[u8], &[u8], _) = match head.line.target {
         Target::Origin { path, query } => (path, query, None),
         Target::Absolute {
@@ -202,6 +206,7 @@ fn seen(head: &Head<'_>, spans: &[FieldSpan], request: &Request) -> Seen {
     };
     Seen {
         method: head.line.method.to_vec(),
+        target: target.to_vec(),
         path: path.to_vec(),
         query: query.to_vec(),
         authority,
