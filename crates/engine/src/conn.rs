@@ -1,7 +1,6 @@
 //! One connection: its socket, what came in and was not used yet, what goes out, and which protocol it speaks now.
 
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -12,6 +11,7 @@ use crate::access::Record;
 use crate::io::outbuf::OutBuf;
 use crate::io::slots::Key;
 use crate::io::socket::Address;
+use crate::py::callable::Link;
 use crate::py::headers::Memo;
 use crate::ws::Ws;
 
@@ -135,7 +135,9 @@ impl Conn {
             Protocol::Queued => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) if exchange.body.decoder.is_done() => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) => exchange.body.buffered >= BODY_HIGH,
-            Protocol::WebSocket(ws) => ws.paused() || self.input.len() >= PIPELINE_MAX,
+            Protocol::WebSocket(ws) => {
+                ws.paused() || self.input.len() >= PIPELINE_MAX || self.out.len() >= OUT_HIGH
+            }
         }
     }
 
@@ -183,9 +185,5 @@ impl RequestBody {
 /// A suspended application task.
 pub(crate) struct Running {
     pub(crate) task: Py<PyAny>,
-    pub(crate) key: Key,
-    pub(crate) serial: u32,
+    pub(crate) link: Link,
 }
-
-/// What the access log and the scope share about a connection's server side.
-pub(crate) type Shared<T> = Rc<T>;

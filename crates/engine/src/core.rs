@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use swell_wire::h1::head::FieldSpan;
 use swell_wire::limits::HeadLimits;
 
@@ -28,6 +28,7 @@ use crate::py::scope::Templates;
 use crate::py::starter::Starter;
 use crate::settings::Settings;
 use crate::stats::Stats;
+use crate::ws::Incoming;
 
 /// One shared receive buffer's size. Large enough that an ordinary upload arrives in few reads.
 pub(crate) const RECEIVE_SIZE: usize = 128 * 1024;
@@ -111,11 +112,13 @@ pub(crate) enum Wake {
     /// Give a waiting `receive()` the end of the exchange.
     HttpDisconnect(Py<PyAny>),
     /// Give a waiting `receive()` a piece of the body.
-    HttpBody { future: Py<PyAny>, body: Py<pyo3::types::PyBytes>, more: bool },
+    HttpBody { link: Link, future: Py<PyAny>, body: Py<PyBytes>, more: bool },
     /// Let a waiting `send()` go on.
     Resume(Py<PyAny>),
-    /// Complete a future with a value that is ready.
-    Value(Py<PyAny>, Py<PyAny>),
+    /// Give a waiting `receive()` a WebSocket message.
+    WsMessage { link: Link, future: Py<PyAny>, message: Incoming },
+    /// Give a waiting `receive()` the end of the WebSocket.
+    WsDisconnect { future: Py<PyAny>, code: u16, reason: String },
     Cancel(Py<PyAny>),
     Report { level: u32, text: String, error: Option<Py<PyAny>> },
     /// Objects whose last reference must not go away inside a borrow.
@@ -298,11 +301,25 @@ impl Core {
             Wake::HttpDisconnect(future) => {
                 self.complete(future.bind(py), || crate::http::receive::disconnect(py, &self.py))
             }
-            Wake::HttpBody { future, body, more } => {
+            Wake::HttpBody { link, future, body, more } => {
+                if self.is_done(future.bind(py))? {
+                    // Its waiter gave up; the next one gets it.
+                    self.with(|inner| crate::http::receive::put_back(py, inner, link, body, more));
+                    return Ok(());
+                }
                 self.complete(future.bind(py), || crate::http::receive::request(py, &self.py, Some(body), more))
             }
             Wake::Resume(future) => self.complete(future.bind(py), || Ok(py.None().into_bound(py))),
-            Wake::Value(future, value) => self.complete(future.bind(py), || Ok(value.into_bound(py))),
+            Wake::WsMessage { link, future, message } => {
+                if self.is_done(future.bind(py))? {
+                    self.with(|inner| crate::ws::receive::put_back(inner, link, message));
+                    return Ok(());
+                }
+                self.complete(future.bind(py), || crate::ws::receive::message(py, &self.py, message))
+            }
+            Wake::WsDisconnect { future, code, reason } => {
+                self.complete(future.bind(py), || crate::ws::receive::disconnect(py, &self.py, code, &reason))
+            }
             Wake::Cancel(task) => {
                 task.bind(py).call_method0(&self.py.names.cancel)?;
                 Ok(())
@@ -321,11 +338,14 @@ impl Core {
         future: &Bound<'py, PyAny>,
         value: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
-        let names = &self.py.names;
-        if !future.call_method0(&names.done)?.is_truthy()? {
-            future.call_method1(&names.set_result, (value()?,))?;
+        if !self.is_done(future)? {
+            future.call_method1(&self.py.names.set_result, (value()?,))?;
         }
         Ok(())
+    }
+
+    fn is_done(&self, future: &Bound<'_, PyAny>) -> PyResult<bool> {
+        future.call_method0(&self.py.names.done)?.is_truthy()
     }
 
     /// Has the loop call `crate::turn::after` once, soon, unless a turn is running, which does the same at its end.
@@ -333,7 +353,7 @@ impl Core {
         if self.in_turn.get() || self.with(|inner| std::mem::replace(&mut inner.scheduled, true)) {
             return;
         }
-        let link = Link { key: Key::from_bits(0), serial: 0 };
+        let link = Link { key: Key::from_bits(0), serial: 0, websocket: false };
         let result = callable::new(py, self, link, crate::turn::after).and_then(|after| {
             // SAFETY: the objects are alive.
             unsafe {

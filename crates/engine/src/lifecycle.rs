@@ -89,6 +89,9 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             wake_senders(conn, wakes);
             if conn.protocol_is_sending_last() {
                 finish_sending(inner, key);
+            } else if conn.readable && matches!(conn.protocol, Protocol::WebSocket(_)) {
+                // Reading paused while the peer did not take its answers.
+                inner.again.push(key);
             }
         }
         Ok((count, Flushed::Blocked)) => {

@@ -67,8 +67,7 @@ pub(crate) fn suspended_over(
     _: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
     if let Some(running) = core.with(|inner| inner.tasks.remove(link.key)) {
-        let exchange = Link { key: running.key, serial: running.serial };
-        task_over(py, core, exchange, running.task.bind(py));
+        task_over(py, core, running.link, running.task.bind(py));
         core.schedule_if_needed(py);
     }
     Ok(py.None().into_ptr())
@@ -78,7 +77,7 @@ pub(crate) fn suspended_over(
 fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>) {
     let limit = core.settings.limit_concurrency;
     let situation = core.with(|inner| {
-        inner.active -= 1;
+        inner.active -= usize::from(!link.websocket);
         if limit > 0 {
             read::admit_queued(inner, limit);
         }

@@ -37,7 +37,10 @@ pub(crate) fn request(
         Err(error) => return broken(py, core, key, error),
     };
     if parsed.request.websocket && core.settings.websockets {
-        return ws::open::open(py, core, key, memo);
+        if let Err(error) = ws::open::open(py, core, key, memo) {
+            broken(py, core, key, error);
+        }
+        return;
     }
     match open(py, core, key, &parsed, memo) {
         Ok(Some((link, scope))) => {
@@ -157,7 +160,7 @@ fn open<'py>(
         if memo.block.len() <= REMEMBER_MAX {
             conn.memo = Some(memo);
         }
-        Some(Link { key, serial: conn.serial })
+        Some(Link { key, serial: conn.serial, websocket: false })
     });
     Ok(link.map(|link| (link, scope.into_any())))
 }
@@ -180,7 +183,7 @@ pub(crate) fn start(
     send: Action,
 ) {
     core.with(|inner| {
-        inner.active += 1;
+        inner.active += usize::from(!link.websocket);
         inner.stats.requests += 1;
     });
     match step(py, core, link, scope, receive, send) {
@@ -232,7 +235,7 @@ fn step<'py>(
         return Ok(Stepped::Done(task));
     }
     let running = core.with(|inner| {
-        let running = inner.tasks.insert(Running { task: task.clone().unbind(), key: link.key, serial: link.serial });
+        let running = inner.tasks.insert(Running { task: task.clone().unbind(), link });
         if let Some(conn) = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial) {
             match &mut conn.protocol {
                 Protocol::Http(exchange) => exchange.task = Some(running),
@@ -244,7 +247,7 @@ fn step<'py>(
         }
         running
     });
-    let over = callable::new(py, core, Link { key: running, serial: 0 }, finish::suspended_over)?;
+    let over = callable::new(py, core, Link { key: running, serial: 0, websocket: link.websocket }, finish::suspended_over)?;
     task.call_method1(handles.names.add_done_callback.bind(py), (over,))?;
     core.with(|inner| finish::catch_up_on_disconnect(inner, link));
     Ok(Stepped::Suspended)

@@ -22,6 +22,7 @@ use crate::io::poller::Event;
 use crate::io::slots::Key;
 use crate::io::socket;
 use crate::lifecycle;
+use crate::py::callable::Link;
 use crate::py::headers::Memo;
 use crate::ws;
 
@@ -168,8 +169,7 @@ pub(crate) struct Parsed {
     pub(crate) len: usize,
     /// What the connection remembers; updated by the launch and given back.
     pub(crate) memo: Option<Box<Memo>>,
-    /// The whole line, or the whole block, equals the remembered one.
-    pub(crate) same_line: bool,
+    /// The field block equals the remembered one.
     pub(crate) same_block: bool,
     pub(crate) spans: Vec<FieldSpan>,
     pub(crate) facts: swell_wire::h1::facts::FieldFacts,
@@ -263,8 +263,7 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>
         if let Some(line_len) = find_request_line(bytes, limits)? {
             let (line, after) = bytes.split_at(line_len);
             if line_len > 2 && after.starts_with(&memo.block) {
-                let same_line = line == memo.line;
-                let (request, http10) = if same_line {
+                let (request, http10) = if line == memo.line {
                     (memo.request, memo.http10)
                 } else {
                     let parsed = parse_request_line(&line[..line_len - 2])?;
@@ -280,7 +279,6 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>
                     line_len,
                     len,
                     memo: conn.memo.take(),
-                    same_line,
                     same_block: true,
                     spans: Vec::new(),
                     facts,
@@ -297,7 +295,6 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>
         line_len: head.line_len,
         len: head.len,
         memo: conn.memo.take(),
-        same_line: false,
         same_block: false,
         spans: std::mem::take(spans),
         facts: head.facts,
@@ -363,6 +360,7 @@ fn too_large(inner: &mut Inner, key: Key) {
 /// Body bytes of the current request.
 fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) -> Step {
     let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
+    let link = Link { key, serial: conn.serial, websocket: false };
     let Protocol::Http(exchange) = &mut conn.protocol else { return Step::Wait };
     let piece = match exchange.body.decoder.decode(bytes) {
         Ok(piece) => piece,
@@ -383,7 +381,7 @@ fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) 
         let future = exchange.receivers.remove(0);
         body.finished = piece.done;
         let body = pyo3::types::PyBytes::new(py, data).unbind();
-        inner.wakes.push(Wake::HttpBody { future, body, more: !piece.done });
+        inner.wakes.push(Wake::HttpBody { link, future, body, more: !piece.done });
     } else {
         body.put(py, data);
     }

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swell_wire::h1::response;
 
 use crate::conn::{Conn, BODY_HIGH};
-use crate::core::{Core, Handles};
+use crate::core::{Core, Handles, Inner};
 use crate::lifecycle;
 use crate::py::awaitable::{self, Answer};
 use crate::py::callable::Link;
@@ -103,6 +103,19 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
         core.schedule(py);
     }
     found
+}
+
+/// Takes a piece back that nobody has received, in front of what came after it.
+pub(crate) fn put_back(py: Python<'_>, inner: &mut Inner, link: Link, piece: Py<PyBytes>, more: bool) {
+    let Some(exchange) = current(inner.conns.get_mut(link.key), link).and_then(Conn::exchange) else { return };
+    let body = &mut exchange.body;
+    body.finished &= more;
+    if let Some(later) = body.take(py) {
+        body.put(py, piece.as_bytes(py));
+        body.put(py, later.as_bytes(py));
+    } else {
+        body.put(py, piece.as_bytes(py));
+    }
 }
 
 /// `{"type": "http.request", …}`

@@ -22,6 +22,8 @@ use crate::io::slots::Key;
 pub(crate) struct Link {
     pub(crate) key: Key,
     pub(crate) serial: u32,
+    /// It is a WebSocket's: those do not count as running requests.
+    pub(crate) websocket: bool,
 }
 
 /// What a role does when it is called with positional arguments.

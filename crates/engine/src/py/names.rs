@@ -27,7 +27,6 @@ names! {
     add_done_callback = "add_done_callback",
     body = "body",
     bytes_ = "bytes",
-    call_soon = "call_soon",
     cancel = "cancel",
     client = "client",
     code = "code",

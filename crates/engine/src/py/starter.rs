@@ -173,7 +173,7 @@ impl Starter {
             let this = capture.as_ptr().cast::<Capture>();
             Bound::from_owned_ptr_or_opt(py, std::mem::replace(&mut (*this).caught, ptr::null_mut()))
         };
-        task?;
+        let task = task?;
         if let Some(first_step) = first_step {
             // SAFETY: the context is a fresh copy that nobody has entered; exit follows enter.
             unsafe {

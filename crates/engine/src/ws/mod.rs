@@ -1,35 +1,109 @@
-//! WebSocket connections between the wire crate's frames and the application.
+//! WebSocket connections between the wire crate's frames and the application. ASGI WebSocket 2.5, RFC 6455.
+//!
+//! | state    | application may send          | receives                                 |
+//! |----------|-------------------------------|------------------------------------------|
+//! | Offered  | accept, close (403), a denial | connect, then nothing until it decides   |
+//! | Open     | send, close                   | receive; disconnect when the peer leaves |
+//! | Closing  | nothing                       | disconnect once the peer has answered    |
+//! | Over     | nothing                       | disconnect                               |
 
+pub(crate) mod close;
 pub(crate) mod open;
 pub(crate) mod receive;
+pub(crate) mod send;
 
-use std::rc::Rc;
+use std::collections::VecDeque;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use swell_wire::ws::{Connection, DeflateParams};
 
-use crate::core::{Core, Inner, Wake};
+use crate::access::Record;
+use crate::core::Wake;
 use crate::io::slots::Key;
 use crate::py::callable::Link;
 
+pub(crate) use close::{close_for_shutdown, end_of_input, finish_sending, no_pong, over, ping};
+
+/// Bytes of messages that wait for the application before reading pauses.
+const QUEUE_BYTES: usize = 1024 * 1024;
+
+/// One WebSocket of one application call.
 pub(crate) struct Ws {
-    pub(crate) task: Option<Key>,
+    pub(crate) state: State,
+    /// Messages that came and were not received yet, with their sizes.
+    queue: VecDeque<(Incoming, usize)>,
+    queued: usize,
+    max_queue: usize,
+    pub(crate) receivers: Vec<Py<PyAny>>,
     pub(crate) senders: Vec<Py<PyAny>>,
+    pub(crate) task: Option<Key>,
+    /// The application has returned.
+    returned: bool,
+    pub(crate) record: Option<Box<Record>>,
+    pub(crate) received: u64,
+}
+
+pub(crate) enum State {
+    Offered { accept: [u8; 28], deflate: Option<DeflateParams>, connect_delivered: bool },
+    Open(Box<Connection>),
+    /// Our close frame is sent, the peer's is awaited.
+    Closing(Box<Connection>),
+    Over { code: u16, reason: String },
+}
+
+/// A message from the peer as a Python object.
+pub(crate) enum Incoming {
+    Text(Py<PyString>),
+    Binary(Py<PyBytes>),
 }
 
 impl Ws {
+    fn new(accept: [u8; 28], deflate: Option<DeflateParams>, max_queue: usize, record: Option<Box<Record>>) -> Self {
+        Self {
+            state: State::Offered { accept, deflate, connect_delivered: false },
+            queue: VecDeque::new(),
+            queued: 0,
+            max_queue,
+            receivers: Vec::new(),
+            senders: Vec::new(),
+            task: None,
+            returned: false,
+            record,
+            received: 0,
+        }
+    }
+
+    /// True when no more may be read: the application does not keep up.
     pub(crate) fn paused(&self) -> bool {
-        false
+        self.queue.len() >= self.max_queue || self.queued >= QUEUE_BYTES
     }
+
+    /// True when the connection ends after what is queued is sent.
     pub(crate) fn ends_after_sending(&self) -> bool {
-        false
+        matches!(self.state, State::Over { .. })
     }
-    pub(crate) fn lost(&mut self, _wakes: &mut Vec<Wake>, _code: u16, _reason: &str) -> bool {
-        true
+
+    /// The WebSocket is over: whoever waits is told. Returns true when the application is done with it, too.
+    pub(crate) fn lost(&mut self, wakes: &mut Vec<Wake>, code: u16, reason: &str) -> bool {
+        if !matches!(self.state, State::Over { .. }) {
+            self.state = State::Over { code, reason: reason.to_owned() };
+        }
+        if let State::Over { code, reason } = &self.state {
+            for future in self.receivers.drain(..) {
+                wakes.push(Wake::WsDisconnect { future, code: *code, reason: reason.clone() });
+            }
+        }
+        wakes.extend(self.senders.drain(..).map(Wake::Resume));
+        self.returned
+    }
+
+    fn put(&mut self, link: Link, message: Incoming, size: usize, wakes: &mut Vec<Wake>) {
+        if self.queue.is_empty() && !self.receivers.is_empty() {
+            wakes.push(Wake::WsMessage { link, future: self.receivers.remove(0), message });
+        } else {
+            self.queued += size;
+            self.queue.push_back((message, size));
+        }
     }
 }
-pub(crate) fn ping(_inner: &mut Inner, _key: Key) {}
-pub(crate) fn no_pong(_inner: &mut Inner, _key: Key) {}
-pub(crate) fn end_of_input(_inner: &mut Inner, _key: Key) {}
-pub(crate) fn finish_sending(_inner: &mut Inner, _key: Key) {}
-pub(crate) fn over(_py: Python<'_>, _core: &Rc<Core>, _link: Link, _error: Option<PyErr>) {}
-pub(crate) fn close_for_shutdown(_core: &Rc<Core>, _key: Key, _code: u16) {}

@@ -1,10 +1,79 @@
-//! Opening.
+//! The opening handshake: from the upgrade request to the application's call, and the application's answer.
+
 use std::rc::Rc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
+use swell_wire::ws::{accept_key, read_offer, DeflateOptions};
 
+use super::{receive, send, Ws};
+use crate::conn::Protocol;
 use crate::core::Core;
+use crate::http::launch;
+use crate::http::read::protocol_error;
+use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
-use crate::py::headers::Memo;
+use crate::lifecycle;
+use crate::proxy;
+use crate::py::callable::Link;
+use crate::py::headers::{self, Memo};
+use crate::py::scope::Details;
 
-pub(crate) fn open(_py: Python<'_>, _core: &Rc<Core>, _key: Key, _memo: Box<Memo>) {}
+/// Calls the application with a websocket scope.
+///
+/// # Errors
+/// When Python objects cannot be made.
+pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -> PyResult<()> {
+    let options = DeflateOptions { enabled: core.settings.ws_per_message_deflate, ..DeflateOptions::default() };
+    let fields = memo.spans.iter().map(|span| (span.name(&memo.block), span.value(&memo.block)));
+    let offer = match read_offer(fields, &options) {
+        Ok(offer) => offer,
+        Err(error) => {
+            core.with(|inner| {
+                if error.status() == 426 {
+                    inner.stats.refused += 1;
+                    lifecycle::refuse(inner, key, 426, error.reason(), b"sec-websocket-version: 13\r\n");
+                } else {
+                    protocol_error(inner, key, error);
+                }
+            });
+            return Ok(());
+        }
+    };
+    let Some((templates, client, server, trusted)) = core.with(|inner| {
+        let conn = inner.conns.get_mut(key)?;
+        let templates = Rc::clone(&inner.listeners.get(conn.listener)?.templates);
+        let server = conn.server.as_ref().map(|server| server.bind(py).clone());
+        Some((templates, conn.client.bind(py).clone(), server, conn.trusted.then(|| conn.peer.ip())))
+    }) else {
+        return Ok(());
+    };
+    let mut details = Details {
+        headers: headers::list(py, &memo.fields)?,
+        client,
+        server,
+        scheme: None,
+        http10: false,
+        state: core.py.state.as_ref().map(|state| state.bind(py)),
+        subprotocols: Some(PyList::new(py, &offer.subprotocols)?),
+    };
+    if let Some(peer) = trusted {
+        proxy::apply(py, core, &memo, peer, &mut details)?;
+    }
+    let scope = templates.scope(py, &core.py.names, &memo.parts, details)?;
+    let (accept, deflate) = (accept_key(offer.key), offer.deflate);
+    let link = core.with(|inner| {
+        let record = inner.access.as_mut().map(|access| access.begin(&memo, &inner.conns.get_mut(key)?.peer).into());
+        let conn = inner.conns.get_mut(key)?;
+        conn.serial = conn.serial.wrapping_add(1);
+        conn.protocol =
+            Protocol::WebSocket(Box::new(Ws::new(accept, deflate, core.settings.ws_max_queue, record.flatten())));
+        conn.memo = Some(memo);
+        inner.deadlines.arm(Kind::Request, key.index, inner.now);
+        Some(Link { key, serial: conn.serial, websocket: true })
+    });
+    if let Some(link) = link {
+        launch::start(py, core, link, &scope.into_any(), receive::call, send::call);
+    }
+    Ok(())
+}

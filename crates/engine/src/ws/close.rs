@@ -1,0 +1,157 @@
+//! How WebSockets end: by either side, by time, by shutdown, by the application's return. RFC 6455 §5.5.1, §7.
+
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+
+use pyo3::prelude::*;
+
+use super::send::become_http;
+use super::State;
+use crate::conn::{Closing, Conn, Protocol};
+use crate::core::{level, Core, Inner};
+use crate::http::finish;
+use crate::io::deadlines::Kind;
+use crate::io::slots::Key;
+use crate::io::socket;
+use crate::lifecycle;
+use crate::py::callable::Link;
+
+/// Sends our close frame and waits for the peer's.
+pub(super) fn start(inner: &mut Inner, key: Key, code: u16, reason: &str) {
+    let Inner { conns, spare, .. } = inner;
+    let Some(Conn { protocol: Protocol::WebSocket(ws), out, .. }) = conns.get_mut(key) else { return };
+    let state = std::mem::replace(&mut ws.state, State::Over { code, reason: String::new() });
+    let State::Open(mut connection) = state else {
+        ws.state = state;
+        return;
+    };
+    out.lend(spare);
+    out.write(|out| connection.send_close(code, reason, out));
+    ws.state = State::Closing(connection);
+    inner.deadlines.disarm(Kind::Ping, key.index);
+    inner.deadlines.disarm(Kind::Pong, key.index);
+    inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+    inner.mark_dirty(key);
+}
+
+/// Both close frames are on their way, or the peer broke the protocol: the connection ends after what is queued.
+pub(super) fn ended(inner: &mut Inner, key: Key, code: u16, reason: &str) {
+    let Inner { conns, wakes, .. } = inner;
+    let Some(Conn { protocol: Protocol::WebSocket(ws), .. }) = conns.get_mut(key) else { return };
+    let returned = ws.lost(wakes, code, reason);
+    log_end(inner, key, false);
+    inner.deadlines.disarm_all(key.index);
+    inner.mark_dirty(key);
+    if returned {
+        lifecycle::close_after_sending(inner, key);
+    }
+}
+
+fn log_end(inner: &mut Inner, key: Key, cut: bool) {
+    let Inner { conns, access, .. } = inner;
+    if let (Some(Conn { protocol: Protocol::WebSocket(ws), .. }), Some(access)) = (conns.get_mut(key), access) {
+        if let Some(record) = ws.record.take() {
+            let (status, bytes) = (record.status, record.bytes_out);
+            access.write(record, status, bytes, ws.received, cut);
+        }
+    }
+}
+
+/// Everything is sent on a WebSocket that is over: the server ends the connection first (RFC 6455 §7.1.1).
+pub(crate) fn finish_sending(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    if let Some(fd) = &conn.fd {
+        socket::shut_down_sending(fd.as_raw_fd());
+        inner.deadlines.arm_once(Kind::Linger, key.index, inner.now);
+    }
+}
+
+/// The peer has ended its side of the connection.
+pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
+    log_end(inner, key, true);
+    lifecycle::lose(inner, key, false);
+}
+
+/// Time to see whether the peer is still there.
+pub(crate) fn ping(inner: &mut Inner, key: Key) {
+    let Inner { conns, spare, deadlines, now, .. } = inner;
+    let Some(Conn { protocol: Protocol::WebSocket(ws), out, .. }) = conns.get_mut(key) else { return };
+    let State::Open(connection) = &mut ws.state else { return };
+    out.lend(spare);
+    let payload = (*now as u32).to_be_bytes();
+    out.write(|out| connection.send_ping(&payload, out));
+    deadlines.arm(Kind::Pong, key.index, *now);
+    // Without a limit on the answer, pings still go out to keep the path open.
+    if !deadlines.is_armed(Kind::Pong, key.index) {
+        deadlines.arm(Kind::Ping, key.index, *now);
+    }
+    inner.mark_dirty(key);
+}
+
+/// The pong did not come.
+pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
+    let text = format!("{}: WebSocket ended, no pong in time (ws_ping_timeout)", finish::name(inner, key));
+    inner.report(level::INFO, text);
+    log_end(inner, key, true);
+    lifecycle::lose(inner, key, true);
+}
+
+/// The server ends: open WebSockets are closed, offered ones refused.
+pub(crate) fn close_for_shutdown(core: &Rc<Core>, key: Key, code: u16) {
+    core.with(|inner| {
+        let Some(Conn { protocol: Protocol::WebSocket(ws), serial, .. }) = inner.conns.get_mut(key) else { return };
+        let link = Link { key, serial: *serial, websocket: true };
+        match ws.state {
+            State::Open(_) => start(inner, key, code, "server is restarting"),
+            State::Offered { .. } => {
+                become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 503, "the server is ending", b""));
+            }
+            State::Closing(_) | State::Over { .. } => {}
+        }
+    });
+}
+
+/// The application has returned or raised.
+pub(crate) fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>) {
+    let gone = core.with(|inner| {
+        let Some(Conn { protocol: Protocol::WebSocket(ws), .. }) = inner.conns.get_mut(link.key) else { return true };
+        ws.returned = true;
+        matches!(ws.state, State::Over { .. })
+    });
+    let failed = error.is_some();
+    if let Some(error) = error {
+        finish::report(py, core, link, error, gone);
+    }
+    core.with(|inner| {
+        let Some(conn) = inner.conns.get_mut(link.key) else { return };
+        let has_socket = conn.fd.is_some();
+        let Protocol::WebSocket(ws) = &mut conn.protocol else { return };
+        match ws.state {
+            State::Offered { .. } => {
+                if !failed {
+                    let text = "the application returned without accepting or closing the WebSocket";
+                    let text = format!("{}: {text}", finish::name(inner, link.key));
+                    inner.report(level::ERROR, text);
+                }
+                become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 500, "", b""));
+            }
+            State::Open(_) if failed => start(inner, link.key, 1011, "internal error"),
+            State::Open(_) => start(inner, link.key, 1000, ""),
+            State::Closing(_) => {}
+            State::Over { .. } if has_socket => {
+                // Keeps the deadline that runs: the peer has until then to end its side.
+                let lingering = conn.out.is_empty();
+                conn.protocol = Protocol::Closing(if lingering { Closing::Lingering } else { Closing::Sending });
+                inner.deadlines.arm_once(Kind::Linger, link.key.index, inner.now);
+                if lingering {
+                    if let Some(fd) = inner.conns.get_mut(link.key).and_then(|conn| conn.fd.as_ref()) {
+                        socket::shut_down_sending(fd.as_raw_fd());
+                    }
+                }
+            }
+            State::Over { .. } => lifecycle::remove(inner, link.key),
+        }
+    });
+    core.settle(py);
+    core.schedule_if_needed(py);
+}
