@@ -2,8 +2,11 @@
 
 # mypy: disable-error-code="import-untyped"
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import socketio
@@ -15,20 +18,22 @@ APP = "socketio_app:app"
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
 
 
-async def connected(server: RunningServer, transports: list[str], name: str) -> socketio.AsyncClient:
-    client = socketio.AsyncClient(reconnection=False)
-    await client.connect(server.url, transports=transports, auth={"name": name}, wait_timeout=10)
-    return client
+@asynccontextmanager
+async def connected(server: RunningServer, transports: list[str], name: str) -> AsyncIterator[socketio.AsyncClient]:
+    async with aiohttp.ClientSession() as session:
+        client = socketio.AsyncClient(reconnection=False, http_session=session)
+        await client.connect(server.url, transports=transports, auth={"name": name}, wait_timeout=10)
+        yield client
+        await client.disconnect()
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS.values(), ids=TRANSPORTS)
 def test_acknowledged_events(server: RunningServer, transports: list[str]) -> None:
     async def scenario() -> None:
-        client = await connected(server, transports, "ada")
-        assert client.transport() == transports[-1]
-        for data in ("text", {"a": [1, 2]}, b"\x00\xff" * 1000, "x" * 100_000):
-            assert await client.call("echo", data, timeout=10) == data
-        await client.disconnect()
+        async with connected(server, transports, "ada") as client:
+            assert client.transport() == transports[-1]
+            for data in ("text", {"a": [1, 2]}, b"\x00\xff" * 1000, "x" * 100_000):
+                assert await client.call("echo", data, timeout=10) == data
 
     run_bounded(scenario())
     server.wait_for_log("socket.io: ada left")
@@ -36,16 +41,17 @@ def test_acknowledged_events(server: RunningServer, transports: list[str]) -> No
 
 def test_rooms_and_broadcast_across_transports(server: RunningServer) -> None:
     async def scenario() -> None:
-        clients = [await connected(server, transports, name) for name, transports in TRANSPORTS.items()]
-        heard: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in clients]
-        for client, queue in zip(clients, heard, strict=True):
-            client.on("said", queue.put)
-            assert await client.call("enter", "harbour", timeout=10) == "harbour"
-        await clients[0].emit("say", {"room": "harbour", "text": "ahoy"})
-        for queue in heard[1:]:
-            assert await queue.get() == {"name": "polling", "text": "ahoy"}
-        assert heard[0].empty()
-        await asyncio.gather(*(client.disconnect() for client in clients))
+        async with AsyncExitStack() as stack:
+            entering = (connected(server, transports, name) for name, transports in TRANSPORTS.items())
+            clients = [await stack.enter_async_context(client) for client in entering]
+            heard: list[asyncio.Queue[Any]] = [asyncio.Queue() for _ in clients]
+            for client, queue in zip(clients, heard, strict=True):
+                client.on("said", queue.put)
+                assert await client.call("enter", "harbour", timeout=10) == "harbour"
+            await clients[0].emit("say", {"room": "harbour", "text": "ahoy"})
+            for queue in heard[1:]:
+                assert await queue.get() == {"name": "polling", "text": "ahoy"}
+            assert heard[0].empty()
 
     run_bounded(scenario())
 
@@ -53,13 +59,12 @@ def test_rooms_and_broadcast_across_transports(server: RunningServer) -> None:
 @pytest.mark.parametrize("transports", TRANSPORTS.values(), ids=TRANSPORTS)
 def test_events_keep_their_order(server: RunningServer, transports: list[str]) -> None:
     async def scenario() -> None:
-        client = await connected(server, transports, "bob")
-        drops: asyncio.Queue[int] = asyncio.Queue()
-        client.on("drop", drops.put)
-        count = 200 if transports[-1] == "websocket" else 12  # the client takes 16 packets from one poll at most
-        await client.emit("flood", count)
-        assert [await drops.get() for _ in range(count)] == list(range(count))
-        await client.disconnect()
+        async with connected(server, transports, "bob") as client:
+            drops: asyncio.Queue[int] = asyncio.Queue()
+            client.on("drop", drops.put)
+            count = 200 if transports[-1] == "websocket" else 12  # the client takes 16 packets from one poll at most
+            await client.emit("flood", count)
+            assert [await drops.get() for _ in range(count)] == list(range(count))
 
     run_bounded(scenario())
 
@@ -67,7 +72,8 @@ def test_events_keep_their_order(server: RunningServer, transports: list[str]) -
 def test_refused_connection(server: RunningServer) -> None:
     async def scenario() -> None:
         with pytest.raises(socketio.exceptions.ConnectionError):
-            await connected(server, ["websocket"], "mallory")
+            async with connected(server, ["websocket"], "mallory"):
+                pass
 
     run_bounded(scenario())
 

@@ -8,6 +8,7 @@ import httpx
 from apps.running import RunningServer
 
 APP = "sse_app:app"
+OPTIONS = ("--timeout-graceful-shutdown", "2")  # an endless stream is given no longer
 
 
 def test_finite_stream(server: RunningServer) -> None:

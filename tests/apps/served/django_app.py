@@ -26,7 +26,11 @@ settings.configure(
     SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
     INSTALLED_APPS=["django.contrib.sessions"],
     USE_TZ=True,
-    LOGGING={"version": 1, "disable_existing_loggers": False, "loggers": {"django.request": {"level": "CRITICAL"}}},
+    LOGGING={
+        "version": 1,
+        "disable_existing_loggers": False,
+        "loggers": {name: {"level": "CRITICAL"} for name in ("django.request", "django.security")},
+    },
 )
 django.setup()
 
