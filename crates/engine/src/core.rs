@@ -96,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) cancel_on_disconnect: bool,
     /// While draining: the future of those who wait for the end.
     pub(crate) when_empty: Option<Py<PyAny>>,
+    /// Called without arguments when `limit_max_requests` is reached.
+    pub(crate) retire: Option<Py<PyAny>>,
 }
 
 pub(crate) struct Listener {
@@ -120,6 +122,8 @@ pub(crate) enum Wake {
     /// Give a waiting `receive()` the end of the WebSocket.
     WsDisconnect { future: Py<PyAny>, code: u16, reason: String },
     Cancel(Py<PyAny>),
+    /// Call a function without arguments.
+    Call(Py<PyAny>),
     Report { level: u32, text: String, error: Option<Py<PyAny>> },
     /// Objects whose last reference must not go away inside a borrow.
     Drop(#[allow(dead_code, reason = "held to be dropped later")] Py<PyAny>),
@@ -226,6 +230,7 @@ impl Core {
             last_accept_report: 0,
             cancel_on_disconnect: settings.cancel_on_disconnect,
             when_empty: None,
+            retire: None,
         };
         inner.fixed.refresh();
         let py_handles = Handles {
@@ -324,6 +329,7 @@ impl Core {
                 task.bind(py).call_method0(&self.py.names.cancel)?;
                 Ok(())
             }
+            Wake::Call(function) => function.bind(py).call0().map(drop),
             Wake::Report { level, text, error } => {
                 self.py.report.bind(py).call1((level, text, error))?;
                 Ok(())

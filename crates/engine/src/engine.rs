@@ -34,7 +34,7 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (settings, event_loop, application, *, state, context, report))]
+    #[pyo3(signature = (settings, event_loop, application, *, state, context, report, retire = None))]
     fn new(
         settings: Settings,
         event_loop: &Bound<'_, PyAny>,
@@ -42,8 +42,10 @@ impl Engine {
         state: Option<Py<PyDict>>,
         context: Py<PyAny>,
         report: Py<PyAny>,
+        retire: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let core = Core::new(settings, event_loop, application, state, context, report, None)?;
+        core.with(|inner| inner.retire = retire);
         Ok(Self { core: Some(core) })
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) limit_head_size: usize,
     pub(crate) limit_body_size: u64,
     pub(crate) limit_requests_per_connection: u64,
+    /// After so many requests `retire` is called, once.
+    pub(crate) limit_max_requests: u64,
     pub(crate) limit_concurrency: usize,
     pub(crate) limit_queue: usize,
 

@@ -5,6 +5,7 @@ Seconds and bytes, 0 for off. The engine reads the attributes by name (`crates/e
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 from swell.config import Config
@@ -28,6 +29,7 @@ class EngineSettings:
     limit_head_size: int
     limit_body_size: int
     limit_requests_per_connection: int
+    limit_max_requests: int
     limit_concurrency: int
     limit_queue: int
     timeout_header: float
@@ -65,6 +67,7 @@ class EngineSettings:
             limit_head_size=config.limit_head_size,
             limit_body_size=config.limit_body_size or 0,
             limit_requests_per_connection=config.limit_requests_per_connection or 0,
+            limit_max_requests=_retirement(config),
             limit_concurrency=config.limit_concurrency or 0,
             limit_queue=config.limit_queue,
             timeout_header=config.timeout_header or 0,
@@ -84,3 +87,10 @@ class EngineSettings:
             ws_ping_timeout=config.ws_ping_timeout or 0,
             ws_close_timeout=config.ws_close_timeout,
         )
+
+
+def _retirement(config: Config) -> int:
+    """The jitter keeps workers that began together from ending together."""
+    if config.limit_max_requests is None:
+        return 0
+    return config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)  # noqa: S311 - no secret

@@ -185,6 +185,9 @@ pub(crate) fn start(
     core.with(|inner| {
         inner.active += usize::from(!link.websocket);
         inner.stats.requests += 1;
+        if inner.stats.requests == core.settings.limit_max_requests {
+            inner.wakes.extend(inner.retire.take().map(Wake::Call));
+        }
     });
     match step(py, core, link, scope, receive, send) {
         Ok(Stepped::Done(task)) => finish::task_over(py, core, link, &task),
