@@ -17,7 +17,7 @@ use swell_wire::h1::head::FieldSpan;
 use swell_wire::limits::HeadLimits;
 
 use crate::access::AccessLog;
-use crate::conn::{Conn, Running};
+use crate::conn::{Conn, Exchange, Running};
 use crate::io::clock;
 use crate::io::deadlines::Deadlines;
 use crate::io::poller::Poller;
@@ -76,6 +76,9 @@ pub(crate) struct Inner {
     /// Small buffers for heads and output.
     pub(crate) spare: Vec<Vec<u8>>,
     pub(crate) spans: Vec<FieldSpan>,
+    /// Boxes of finished exchanges, for the next ones.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
+    pub(crate) exchanges: Vec<Box<Exchange>>,
     /// Connections with something to send.
     pub(crate) dirty: Vec<Key>,
     /// Connections whose next input can be processed now.
@@ -216,6 +219,7 @@ impl Core {
             buffers: Vec::new(),
             spare: Vec::new(),
             spans: Vec::new(),
+            exchanges: Vec::new(),
             dirty: Vec::new(),
             again: Vec::new(),
             scheduled: false,
@@ -386,6 +390,16 @@ impl Core {
 impl Inner {
     pub(crate) fn report(&mut self, level: u32, text: String) {
         self.wakes.push(Wake::Report { level, text, error: None });
+    }
+
+    /// Keeps the memory of a finished exchange; what it held is let go.
+    #[inline]
+    pub(crate) fn recycle(&mut self, mut exchange: Box<Exchange>) {
+        if self.exchanges.len() < 64 {
+            exchange.body.whole = None;
+            exchange.body.rest = Vec::new();
+            self.exchanges.push(exchange);
+        }
     }
 
     /// Marks a connection as having something to send.

@@ -27,7 +27,7 @@ pub(crate) fn request(
     py: Python<'_>,
     core: &Rc<Core>,
     key: Key,
-    mut parsed: Box<Parsed>,
+    mut parsed: Parsed,
     head: &[u8],
     after: &[u8],
     at: &mut usize,
@@ -156,7 +156,13 @@ fn open<'py>(
             inner.deadlines.arm(Kind::Body, key.index, inner.now);
         }
         inner.deadlines.arm(Kind::Request, key.index, inner.now);
-        conn.protocol = Protocol::Http(Box::new(exchange));
+        conn.protocol = Protocol::Http(match inner.exchanges.pop() {
+            Some(mut place) => {
+                *place = exchange;
+                place
+            }
+            None => Box::new(exchange),
+        });
         if memo.block.len() <= REMEMBER_MAX {
             conn.memo = Some(memo);
         }

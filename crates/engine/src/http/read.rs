@@ -154,7 +154,7 @@ enum Step {
     /// Nothing more can be done with these bytes now.
     Wait,
     /// A request head; the exchange is set up and its body, if any, follows in the bytes.
-    Request(usize, Box<Parsed>),
+    Request(usize, Parsed),
     /// Bytes for an open WebSocket.
     WebSocket,
     /// The connection takes no more bytes.
@@ -256,7 +256,7 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
 }
 
 /// Parses a head, over the short cut of the memo where possible.
-fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>, WireError> {
+fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, WireError> {
     let Inner { conns, limits, spans, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return Ok(None) };
     if let Some(memo) = &conn.memo {
@@ -274,7 +274,7 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>
                     return Err(swell_wire::error::Kind::HeadTooLarge.into());
                 }
                 let facts = memo.facts;
-                return Ok(Some(Box::new(Parsed {
+                return Ok(Some(Parsed {
                     skipped: 0,
                     line_len,
                     len,
@@ -284,13 +284,13 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>
                     facts,
                     request,
                     http10,
-                })));
+                }));
             }
         }
     }
     let Some(head) = parse_head(bytes, limits, spans)? else { return Ok(None) };
     let request = judge(&head.line, &head.facts, head.block)?;
-    Ok(Some(Box::new(Parsed {
+    Ok(Some(Parsed {
         skipped: head.skipped,
         line_len: head.line_len,
         len: head.len,
@@ -300,11 +300,11 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Box<Parsed>>
         facts: head.facts,
         request,
         http10: head.line.version == Version::Http10,
-    })))
+    }))
 }
 
 /// Decides whether the request may start now: the concurrency limit and its queue.
-fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Box<Parsed>) -> Step {
+fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed) -> Step {
     let settings = &core.settings;
     inner.deadlines.disarm(Kind::Head, key.index);
     inner.deadlines.disarm(Kind::KeepAlive, key.index);
@@ -444,7 +444,9 @@ pub(crate) fn become_idle(inner: &mut Inner, key: Key) {
     }
     inner.deadlines.arm(Kind::KeepAlive, key.index, inner.now);
     inner.deadlines.arm(Kind::Cool, key.index, inner.now);
-    drop(old);
+    if let Protocol::Http(exchange) = old {
+        inner.recycle(exchange);
+    }
 }
 
 /// True when a decoder has more than `budget` bytes to go, as far as it can tell.
