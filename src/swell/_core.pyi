@@ -1,0 +1,46 @@
+"""The native part of Swell: sockets, timers, connections and the ASGI cycle. Checked against the built module."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any, Final, final
+
+from swell.worker.asgi import Application
+from swell.worker.settings import EngineSettings
+
+BUILD_PROFILE: Final[str]
+VERSION: Final[str]
+
+class ClientDisconnected(OSError):
+    """The client has gone: what `send()` was given cannot be delivered any more (ASGI HTTP 2.4)."""
+
+class MessageError(RuntimeError):
+    """The application sent an ASGI message that is malformed or comes at the wrong time."""
+
+@final
+class Engine:
+    def __new__(
+        cls,
+        settings: EngineSettings,
+        event_loop: asyncio.AbstractEventLoop,
+        application: Application,
+        *,
+        state: dict[str, Any] | None,
+        context: contextvars.Context,
+        report: Callable[[int, str, BaseException | None], object],
+    ) -> Engine: ...
+    def fileno(self) -> int: ...
+    def turn(self) -> None: ...
+    def listen(self, fd: int) -> None: ...
+    def stop_accepting(self) -> None: ...
+    def drain(self, code: int = 1012) -> asyncio.Future[bool]: ...
+    def cancel_all(self) -> None: ...
+    def abort_all(self) -> None: ...
+    def close(self) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def active(self) -> int: ...
+    @property
+    def task_start(self) -> str: ...
