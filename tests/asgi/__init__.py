@@ -1,0 +1,1 @@
+"""The ASGI contract, seen by the application and by the client at the same time."""

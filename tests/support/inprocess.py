@@ -1,0 +1,198 @@
+"""Swell inside the test's own process: one event loop runs the server, the client and the assertions.
+
+`serving(backend, app, scenario)` starts a loop of the backend's kind, serves `app` on a socket of the backend's
+family, runs `scenario(server)` and stops the server gracefully. It judges what is left behind: log lines nobody
+announced, exceptions nobody caught, connections or applications that did not end.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import re
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from support.client import Connection
+from swell import Config, Server
+from swell._core import Engine
+
+T = TypeVar("T")
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Any]
+
+SECONDS = 20.0  # for a whole scenario, on a busy machine
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a test runs: kind of loop, kind of socket, and what is done to the loop before serving."""
+
+    name: str
+    loop: str = "asyncio"
+    family: socket.AddressFamily = socket.AF_INET
+    prepare: Callable[[asyncio.AbstractEventLoop], None] | None = None
+
+    def listener(self, directory: Path) -> socket.socket:
+        listener = socket.socket(self.family)
+        listener.bind(str(directory / "swell.sock") if self.family == socket.AF_UNIX else ("127.0.0.1", 0))
+        if self.family == socket.AF_INET:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.listen(128)
+        listener.setblocking(False)
+        return listener
+
+
+class Log(logging.Handler):
+    """Swell's log lines, judged at the end."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[logging.LogRecord] = []
+        self.expected: list[tuple[int, str]] = []
+        self._changed = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self._changed.set()
+
+    def expect(self, level: int, pattern: str) -> None:
+        """A line of this level that matches is right, and has to come."""
+        self.expected.append((level, pattern))
+
+    async def wait_for(self, pattern: str) -> logging.LogRecord:
+        while True:
+            self._changed.clear()
+            for record in self.records:
+                if re.search(pattern, record.getMessage()):
+                    return record
+            await self._changed.wait()
+
+    def judge(self) -> None:
+        lines = [(record.levelno, record.getMessage()) for record in self.records]
+        for level, pattern in self.expected:
+            assert any(level == seen and re.search(pattern, text) for seen, text in lines), (
+                f"no line of level {level} matches {pattern!r} in {lines}"
+            )
+        for level, text in lines:
+            announced = any(wanted == level and re.search(pattern, text) for wanted, pattern in self.expected)
+            assert level < logging.WARNING or announced, f"unexpected: {text}\n{self.tracebacks()}"
+
+    def tracebacks(self) -> str:
+        formatter = logging.Formatter()
+        return "\n".join(formatter.formatException(record.exc_info) for record in self.records if record.exc_info)
+
+
+class InProcess:
+    """A running server, as its tests see it."""
+
+    def __init__(self, server: Server, address: Any, log: Log) -> None:
+        self.server = server
+        self.address = address
+        self.log = log
+        self.loop = asyncio.get_running_loop()
+
+    @property
+    def engine(self) -> Engine:
+        assert self.server.engine is not None
+        return self.server.engine
+
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
+        if isinstance(self.address, str):
+            reader, writer = await asyncio.open_unix_connection(self.address, limit=1 << 20)
+        else:
+            reader, writer = await asyncio.open_connection(*self.address, limit=1 << 20)
+        connection = Connection(reader, writer)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def wait_idle(self) -> None:
+        """Until no application runs and no connection is open."""
+        await wait_until(lambda: self.engine.active == 0 and self.engine.connections == 0)
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Turn the loop until the condition holds; the scenario's time-out is the bound."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def serving(backend: Backend, app: App, scenario: Callable[[InProcess], Coroutine[Any, Any, T]], **options: Any) -> T:
+    """Serve `app` while `scenario` runs; returns its result."""
+    with tempfile.TemporaryDirectory() as directory, unraisable() as lost:
+        with asyncio.Runner(loop_factory=LOOPS[backend.loop]) as runner:
+            result, log = runner.run(_serve(backend, app, scenario, Path(directory), options))
+        gc.collect()
+    log.judge()
+    assert not lost, lost
+    return result
+
+
+async def _serve(
+    backend: Backend, app: App, scenario: Callable[[InProcess], Coroutine[Any, Any, T]], directory: Path, options: Any
+) -> tuple[T, Log]:
+    loop = asyncio.get_running_loop()
+    if backend.prepare is not None:
+        backend.prepare(loop)
+    uncaught: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: uncaught.append(context))
+    log = Log()
+    logger = logging.getLogger("swell")
+    level = logger.level
+    logger.addHandler(log)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with backend.listener(directory) as listener:
+            server = Server(Config.make(app, **{"lifespan": "off", **options}))
+            serve = asyncio.ensure_future(server.serve([listener]))
+            try:
+                async with asyncio.timeout(SECONDS):
+                    while not server.started and not serve.done():
+                        await asyncio.sleep(0)
+                    if serve.done():
+                        await serve
+                    running = InProcess(server, listener.getsockname(), log)
+                    result = await scenario(running)
+                    assert not serve.done(), "the server ended by itself"
+                    await running.wait_idle()
+            except TimeoutError as error:
+                raise AssertionError(f"the scenario did not end in time; log: {log.records}") from error
+            finally:
+                server.should_exit = True
+                async with asyncio.timeout(SECONDS):
+                    await serve
+    finally:
+        logger.removeHandler(log)
+        logger.setLevel(level)
+        gc.unfreeze()  # the server freezes what it finds; the next test must be able to look at it
+    assert not uncaught, uncaught
+    return result, log
+
+
+@contextlib.contextmanager
+def unraisable() -> Iterator[list[str]]:
+    """Collects what is raised where nobody can catch it."""
+    seen: list[str] = []
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda problem: seen.append(f"{problem.err_msg} {problem.object!r}: {problem.exc_value!r}")
+    try:
+        yield seen
+    finally:
+        sys.unraisablehook = before
