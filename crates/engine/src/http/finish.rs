@@ -235,7 +235,9 @@ pub(crate) fn cancel(inner: &mut Inner, running: Key) {
 pub(crate) fn on_timeout(inner: &mut Inner, key: Key) {
     let text = format!("{}: 504, the application did not answer in time (timeout_request)", name(inner, key));
     inner.report(level::ERROR, text);
-    let Some(exchange) = inner.conns.get_mut(key).and_then(Conn::exchange) else { return };
+    let Some(exchange) = inner.conns.get_mut(key).and_then(Conn::exchange) else {
+        return ws::timed_out(inner, key);
+    };
     exchange.condemned = Some(504);
     if let Some(running) = exchange.task {
         cancel(inner, running);

@@ -129,7 +129,10 @@ fn open<'py>(
             response: Response::Awaited,
             head: Vec::new(),
             answer: Answering {
-                keep_alive: request.keep_alive && !draining && (limit == 0 || u64::from(conn.serial) < limit),
+                keep_alive: request.keep_alive
+                    && !draining
+                    && core.settings.timeout_keep_alive > 0.0
+                    && (limit == 0 || u64::from(conn.serial) < limit),
                 http10: memo.http10,
                 head_only: memo.parts.head_only,
                 has_date: false,

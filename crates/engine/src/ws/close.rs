@@ -88,12 +88,26 @@ pub(crate) fn ping(inner: &mut Inner, key: Key) {
     inner.mark_dirty(key);
 }
 
-/// The pong did not come.
+/// The pong did not come: the peer is told, should it still be there, and is not waited for.
 pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
-    let text = format!("{}: WebSocket ended, no pong in time (ws_ping_timeout)", finish::name(inner, key));
+    let text = format!("{}: WebSocket closed with 1011, no pong in time (ws_ping_timeout)", finish::name(inner, key));
     inner.report(level::INFO, text);
+    start(inner, key, 1011, "no pong in time");
     log_end(inner, key, true);
-    lifecycle::lose(inner, key, true);
+    lifecycle::flush(inner, key);
+    lifecycle::lose(inner, key, false);
+}
+
+/// `timeout_request` has passed before the application has accepted or refused.
+pub(crate) fn timed_out(inner: &mut Inner, key: Key) {
+    let Some(Conn { protocol: Protocol::WebSocket(ws), serial, .. }) = inner.conns.get_mut(key) else { return };
+    let link = Link { key, serial: *serial, websocket: true };
+    if let Some(running) = ws.task {
+        finish::cancel(inner, running);
+    }
+    become_http(inner, link, |inner, key| {
+        lifecycle::refuse(inner, key, 504, "the application did not answer in time", b"");
+    });
 }
 
 /// The server ends: open WebSockets are closed, offered ones refused.

@@ -23,7 +23,7 @@ use crate::core::Wake;
 use crate::io::slots::Key;
 use crate::py::callable::Link;
 
-pub(crate) use close::{close_for_shutdown, end_of_input, finish_sending, no_pong, over, ping};
+pub(crate) use close::{close_for_shutdown, end_of_input, finish_sending, no_pong, over, ping, timed_out};
 
 /// Bytes of messages that wait for the application before reading pauses.
 const QUEUE_BYTES: usize = 1024 * 1024;
