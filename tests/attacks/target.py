@@ -1,0 +1,67 @@
+"""The server under attack: how it is started, and what its application says about what got through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from support import raw
+from support.kernel import wait_until
+from support.raw import Connection, connected
+from support.server import ServerProcess, serving
+
+__all__ = ["Target", "target"]
+
+SERVED = Path(__file__).parent / "served"
+
+
+class Target:
+    """A running server with the application of `served/hostile.py`."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.server = server
+        self.address = server.address
+        self.pid = server.pid
+
+    def get(self, path: str, *fields: str) -> raw.Response:
+        return raw.get(self.address, path, fields)
+
+    def connect(self, **options: Any) -> Any:
+        return connected(self.address, **options)
+
+    def seen(self) -> list[dict[str, Any]]:
+        """What has reached the application since the last call."""
+        found: list[dict[str, Any]] = json.loads(self.get("/_seen").body)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.get("/_state").body)
+        return found
+
+    def count(self, name: str) -> int:
+        return int(self.state()["counts"].get(name, 0))
+
+    def wait_for_count(self, name: str, wanted: int) -> None:
+        wait_until(lambda: self.count(name) >= wanted, f"{wanted} × {name!r}")
+
+    def release(self, name: str) -> None:
+        """Lets the requests go on that wait for `name`."""
+        assert self.get(f"/set/{name}").body == b"set"
+
+    def is_serving(self) -> bool:
+        return self.get("/odd/body-bytes").body == b"12345"
+
+
+@contextmanager
+def target(*options: str, **more: Any) -> Iterator[Target]:
+    """A server of its own for one test."""
+    with serving("hostile:app", *options, directory=SERVED, **more) as server:
+        yield Target(server)
+
+
+def exchange(connection: Connection, data: bytes) -> raw.Response:
+    connection.send(data)
+    return connection.response()
