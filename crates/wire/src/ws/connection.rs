@@ -8,7 +8,9 @@
 
 use super::buffer::{forget, grow};
 use super::close::{self, Fault};
-use super::codec::{Bounds, Codec, InflateError};
+use super::codec::{Bounds, Codec};
+pub use super::event::Event;
+use super::event::{failure, inflate_fault, NOT_UTF8, TOO_BIG};
 use super::extension::DeflateParams;
 use super::frame::{self, Head, Opcode, CONTROL_MAX, HEAD_MAX};
 use super::limits::WsLimits;
@@ -16,33 +18,6 @@ use super::utf8;
 
 /// Bytes unmasked at a time on the way into the inflater.
 const UNMASK_STEP: usize = 4096;
-
-/// What arrived. Borrowed from the connection's buffers until the next call.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'c> {
-    /// A whole text message.
-    Text(&'c str),
-    /// A whole binary message.
-    Binary(&'c [u8]),
-    /// A ping; the caller answers with a pong that carries the same payload (RFC 6455 §5.5.2).
-    Ping(&'c [u8]),
-    /// A pong, asked for or not.
-    Pong(&'c [u8]),
-    /// The peer closes. The caller answers with a close frame, unless it has sent one, and ends the connection.
-    Close {
-        /// The peer's code, 1005 when it gave none.
-        code: u16,
-        /// The peer's reason, often empty.
-        reason: &'c str,
-    },
-    /// The peer broke a rule or a limit. The caller sends a close frame with this code and ends the connection.
-    Failure {
-        /// The close code: 1002 protocol, 1007 data, 1009 too big.
-        code: u16,
-        /// What was wrong and where the rule stands; short enough for a close frame.
-        reason: &'static str,
-    },
-}
 
 /// The place inside a frame.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +30,10 @@ enum Reading {
     Ended,
 }
 
-const BETWEEN_FRAMES: Reading = Reading::Head { bytes: [0; HEAD_MAX], have: 0 };
+const BETWEEN_FRAMES: Reading = Reading::Head {
+    bytes: [0; HEAD_MAX],
+    have: 0,
+};
 
 /// The place inside a message.
 #[derive(Debug, Clone, Copy)]
@@ -158,7 +136,8 @@ impl Connection {
         match self.read(input, consumed) {
             Ok(None) => None,
             Ok(Some(Ready::Message(Kind::Binary))) => Some(Event::Binary(&self.message)),
-            Ok(Some(Ready::Message(Kind::Text))) => match simdutf8::basic::from_utf8(&self.message) {
+            Ok(Some(Ready::Message(Kind::Text))) => match simdutf8::basic::from_utf8(&self.message)
+            {
                 Ok(text) => Some(Event::Text(text)),
                 Err(_) => {
                     self.reading = Reading::Ended;
@@ -166,7 +145,9 @@ impl Connection {
                     Some(failure(NOT_UTF8))
                 }
             },
-            Ok(Some(Ready::Control(opcode, len))) => Some(self.control_event(opcode, len, input, consumed)),
+            Ok(Some(Ready::Control(opcode, len))) => {
+                Some(self.control_event(opcode, len, input, consumed))
+            }
             Err(fault) => {
                 self.reading = Reading::Ended;
                 *consumed = input.len();
@@ -201,7 +182,11 @@ impl Connection {
     /// makes it an empty one; the reason is cut at 123 bytes, between two characters.
     pub fn send_close(&mut self, code: u16, reason: &str, out: &mut Vec<u8>) {
         let mut storage = [0; CONTROL_MAX];
-        self.send_control(Opcode::Close, close::payload(code, reason, &mut storage), out);
+        self.send_control(
+            Opcode::Close,
+            close::payload(code, reason, &mut storage),
+            out,
+        );
         self.sending = Sending::Closed;
     }
 
@@ -227,11 +212,15 @@ impl Connection {
                 }
                 Reading::Payload { head, taken } => {
                     let missing = head.length - taken;
-                    let here = usize::try_from(missing).map_or(rest.len(), |missing| missing.min(rest.len()));
+                    let here = usize::try_from(missing)
+                        .map_or(rest.len(), |missing| missing.min(rest.len()));
                     *consumed += here;
                     self.read_payload(&head, taken, &rest[..here])?;
                     if (here as u64) < missing {
-                        self.reading = Reading::Payload { head, taken: taken + here as u64 };
+                        self.reading = Reading::Payload {
+                            head,
+                            taken: taken + here as u64,
+                        };
                         return Ok(None);
                     }
                     self.reading = BETWEEN_FRAMES;
@@ -274,7 +263,10 @@ impl Connection {
             }
             None => {
                 *consumed += copied;
-                self.reading = Reading::Head { bytes, have: known as u8 };
+                self.reading = Reading::Head {
+                    bytes,
+                    have: known as u8,
+                };
                 Ok(None)
             }
         }
@@ -290,18 +282,34 @@ impl Connection {
             Opcode::Continuation => None,
         };
         let open = match (kind, self.assembly) {
-            (None, Assembly::Open(open)) => Open { frames: open.frames + 1, ..open },
+            (None, Assembly::Open(open)) => Open {
+                frames: open.frames + 1,
+                ..open
+            },
             (None, _) => return Err(Fault::protocol("a continuation of nothing (RFC 6455 §5.4)")),
             (Some(_), Assembly::Open(_)) => {
-                return Err(Fault::protocol("a new message inside a fragmented one (RFC 6455 §5.4)"))
+                return Err(Fault::protocol(
+                    "a new message inside a fragmented one (RFC 6455 §5.4)",
+                ))
             }
             (Some(kind), _) => {
-                let encoding = if head.compressed { Encoding::Deflate(0) } else { Encoding::Plain };
-                Open { kind, encoding, frames: 1, checked: 0 }
+                let encoding = if head.compressed {
+                    Encoding::Deflate(0)
+                } else {
+                    Encoding::Plain
+                };
+                Open {
+                    kind,
+                    encoding,
+                    frames: 1,
+                    checked: 0,
+                }
             }
         };
         if open.frames > self.limits.frames_per_message {
-            return Err(Fault::too_big("more fragments than the limit (RFC 6455 §5.4)"));
+            return Err(Fault::too_big(
+                "more fragments than the limit (RFC 6455 §5.4)",
+            ));
         }
         let (held, most) = match open.encoding {
             Encoding::Plain => (self.message.len() as u64, self.limits.message as u64),
@@ -337,7 +345,8 @@ impl Connection {
         let result = match open.encoding {
             Encoding::Plain => {
                 let start = self.message.len();
-                let most = usize::try_from(head.length - taken).map_or(usize::MAX, |more| start.saturating_add(more));
+                let most = usize::try_from(head.length - taken)
+                    .map_or(usize::MAX, |more| start.saturating_add(more));
                 grow(&mut self.message, piece.len(), most);
                 self.message.extend_from_slice(piece);
                 frame::unmask(&mut self.message[start..], head.key, taken);
@@ -353,9 +362,20 @@ impl Connection {
         result
     }
 
-    fn inflate(&mut self, head: &Head, taken: u64, piece: &[u8], read: &mut u64) -> Result<(), Fault> {
-        let Some(codec) = &mut self.codec else { return Ok(()) };
-        let bounds = Bounds { message: self.limits.message, ratio: self.limits.inflate_ratio };
+    fn inflate(
+        &mut self,
+        head: &Head,
+        taken: u64,
+        piece: &[u8],
+        read: &mut u64,
+    ) -> Result<(), Fault> {
+        let Some(codec) = &mut self.codec else {
+            return Ok(());
+        };
+        let bounds = Bounds {
+            message: self.limits.message,
+            ratio: self.limits.inflate_ratio,
+        };
         let mut offset = taken;
         for step in piece.chunks(UNMASK_STEP) {
             let mut storage = [0; UNMASK_STEP];
@@ -363,7 +383,9 @@ impl Connection {
             clear.copy_from_slice(step);
             frame::unmask(clear, head.key, offset);
             offset += step.len() as u64;
-            codec.inflate(clear, *read, bounds, &mut self.message).map_err(inflate_fault)?;
+            codec
+                .inflate(clear, *read, bounds, &mut self.message)
+                .map_err(inflate_fault)?;
             *read += step.len() as u64;
         }
         Ok(())
@@ -382,8 +404,13 @@ impl Connection {
             return Ok(None);
         };
         if let (Encoding::Deflate(read), Some(codec)) = (open.encoding, &mut self.codec) {
-            let bounds = Bounds { message: self.limits.message, ratio: self.limits.inflate_ratio };
-            let result = codec.inflate_end(read, bounds, &mut self.message).map_err(inflate_fault);
+            let bounds = Bounds {
+                message: self.limits.message,
+                ratio: self.limits.inflate_ratio,
+            };
+            let result = codec
+                .inflate_end(read, bounds, &mut self.message)
+                .map_err(inflate_fault);
             if open.kind == Kind::Text && result.is_err() {
                 utf8::check(&self.message, open.checked).ok_or(NOT_UTF8)?;
             }
@@ -394,7 +421,13 @@ impl Connection {
     }
 
     /// The event for a control frame whose payload is in its buffer.
-    fn control_event<'c>(&'c mut self, opcode: Opcode, len: u8, input: &[u8], consumed: &mut usize) -> Event<'c> {
+    fn control_event<'c>(
+        &'c mut self,
+        opcode: Opcode,
+        len: u8,
+        input: &[u8],
+        consumed: &mut usize,
+    ) -> Event<'c> {
         let payload = &self.control[..usize::from(len)];
         match opcode {
             Opcode::Ping => Event::Ping(payload),
@@ -430,19 +463,4 @@ impl Connection {
             frame::write(opcode, &payload[..payload.len().min(CONTROL_MAX)], out);
         }
     }
-}
-
-const NOT_UTF8: Fault = Fault::data("a text message is not UTF-8 (RFC 6455 §8.1)");
-const TOO_BIG: Fault = Fault::too_big("a message is larger than the limit (RFC 6455 §10.4)");
-
-fn inflate_fault(error: InflateError) -> Fault {
-    match error {
-        InflateError::Corrupt => Fault::data("a compressed message cannot be inflated (RFC 7692 §7.2.2)"),
-        InflateError::TooBig => TOO_BIG,
-        InflateError::Ratio => Fault::too_big("a compressed message inflates too much (RFC 7692 §8)"),
-    }
-}
-
-fn failure(fault: Fault) -> Event<'static> {
-    Event::Failure { code: fault.code, reason: fault.reason }
 }

@@ -9,6 +9,7 @@ mod buffer;
 mod close;
 mod codec;
 pub mod connection;
+mod event;
 mod extension;
 mod frame;
 pub mod handshake;
@@ -16,7 +17,8 @@ pub mod limits;
 mod utf8;
 
 pub use close::valid_close_code;
-pub use connection::{Connection, Event};
+pub use connection::Connection;
+pub use event::Event;
 pub use frame::{encode_binary, encode_text};
 pub use handshake::{accept_key, read_offer, DeflateOptions, DeflateParams, Offer};
 pub use limits::WsLimits;
