@@ -1,9 +1,9 @@
 //! The PROXY protocol, versions 1 and 2: the preface by which a load balancer says whose connection it passes on.
 //!
 //! Read once, before the first byte of HTTP, and only from peers that are configured to send it; then it is required,
-//! because an optional preface could be forged by every client (PROXY protocol §2). Addresses of other families than IPv4 and IPv6
-//! over a stream are read over. Deliberately unknown here: who may send a preface, and the meaning of TLVs; their
-//! lengths are checked, a checksum TLV is not verified. Called by the engine.
+//! because an optional preface could be forged by every client (PROXY protocol §2). Addresses of other families than
+//! IPv4 and IPv6 over a stream are read over. Deliberately unknown here: who may send a preface, and the meaning of
+//! TLVs; their lengths are checked, a checksum TLV is not verified. Called by the engine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,5 @@
-//! Request bodies, in the order of RFC 9112 §6 and §7: how the decoder hands out pieces. What bodies mean is in the corpus.
+//! Request bodies, in the order of RFC 9112 §6 and §7: how the decoder hands out pieces. What bodies mean is in the
+//! corpus.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 

@@ -1,6 +1,7 @@
 //! A chunked body, against a second decoder written the slow and obvious way on the complete bytes.
 //!
-//! Holds when both agree on the data, on the end of the body and on whether it is well formed, however the input is cut.
+//! Holds when both agree on the data, on the end of the body and on whether it is well formed, however the input is
+//! cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -192,7 +192,8 @@ fn from_right<'b, 's>(
         })
 }
 
-/// Splits at the last comma outside of quotes. An unbalanced quote makes one entry of the whole, which no reader accepts.
+/// Splits at the last comma outside of quotes. An unbalanced quote makes one entry of the whole, which no reader
+/// accepts.
 fn rsplit_outside_quotes(bytes: &[u8]) -> (Option<&[u8]>, &[u8]) {
     let mut quoted = false;
     for (index, &byte) in bytes.iter().enumerate().rev() {

@@ -1,9 +1,9 @@
 //! The body of a request: RFC 9112 §6.2 (content-length) and RFC 9112 §7.1 (chunked, extensions, trailers).
 //!
-//! Hands out runs of the input, copies nothing and keeps no bytes. Strict in what delimits a chunk: exact CRLFs, digits
-//! and nothing else, no whitespace around extensions (RFC 9112 §7.1.1 calls it bad; no client sends it and parsers
-//! disagree about it). Trailers are checked by the rules of head fields and dropped. Deliberately unknown here: limits on
-//! the size of a whole body, and time. Called by the engine.
+//! Hands out runs of the input, copies nothing and keeps no bytes. Strict in what delimits a chunk: exact CRLFs,
+//! digits and nothing else, no whitespace around extensions (RFC 9112 §7.1.1 calls it bad; no client sends it and
+//! parsers disagree about it). Trailers are checked by the rules of head fields and dropped. Deliberately unknown
+//! here: limits on the size of a whole body, and time. Called by the engine.
 
 use std::ops::Range;
 
@@ -206,7 +206,8 @@ impl Chunked {
         }
     }
 
-    /// Reads everything that is not data, from offset `at` on: up to the next data, the end of the body or of the input.
+    /// Reads everything that is not data, from offset `at` on: up to the next data, the end of the body or of the
+    /// input.
     fn frame(&mut self, input: &[u8], mut at: usize) -> Result<Framed, (usize, WireError)> {
         while let Some(rest) = input.get(at..).filter(|rest| !rest.is_empty()) {
             match self.step(rest).map_err(|error| (at, error))? {

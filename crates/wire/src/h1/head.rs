@@ -1,7 +1,7 @@
 //! A request head, from its first byte to the empty line: RFC 9112 §2.2, RFC 9112 §3, RFC 9112 §5.
 //!
-//! The fields are found by `httparse`, which is fast and says yes to more than RFC 9112 allows (lines that end in a bare
-//! LF, several empty lines in front); this module adds the missing rules. When anything is incomplete or wrong,
+//! The fields are found by `httparse`, which is fast and says yes to more than RFC 9112 allows (lines that end in a
+//! bare LF, several empty lines in front); this module adds the missing rules. When anything is incomplete or wrong,
 //! `h1::scan` decides. Deliberately unknown here: rules that depend on method and version (`h1::facts::judge`).
 //! Called by the engine once per head.
 
@@ -78,8 +78,8 @@ pub fn find_request_line(buf: &[u8], limits: &HeadLimits) -> Result<Option<usize
 
 /// Parses a request head at the start of `buf`; `None` means that more bytes are needed.
 ///
-/// `spans` is cleared and filled with one entry per field line, in order. A head that is already wrong or too long is refused
-/// without waiting for its end; the answer does not depend on how the bytes were cut into segments.
+/// `spans` is cleared and filled with one entry per field line, in order. A head that is already wrong or too long is
+/// refused without waiting for its end; the answer does not depend on how the bytes were cut into segments.
 pub fn parse_head<'b>(
     buf: &'b [u8],
     limits: &HeadLimits,

@@ -1,9 +1,9 @@
 //! The request line: method, target in one of its four forms, version. RFC 9112 §3, RFC 9112 §2.3.
 //!
 //! Strict where parsers disagree (one SP, nothing but visible ASCII in the target, no fragment), lenient where every
-//! browser is: `| " < > [ ] { } ^ \` and the backtick stay in the target as they came. Deliberately unknown here: fields, decoding of
-//! the path, which methods exist. Called by `h1::head`, by `h1::scan`, and by the engine when the fields behind the
-//! line repeat those of the previous request.
+//! browser is: `| " < > [ ] { } ^ \` and the backtick stay in the target as they came. Deliberately unknown here:
+//! fields, decoding of the path, which methods exist. Called by `h1::head`, by `h1::scan`, and by the engine when the
+//! fields behind the line repeat those of the previous request.
 
 use memchr::memchr;
 

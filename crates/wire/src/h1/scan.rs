@@ -2,8 +2,8 @@
 //!
 //! The fast path in `h1::head` only says yes. Everything else comes here: which rule was broken, and whether a head
 //! whose end has not arrived can still become a good one. One reader decides both, from left to right, so the answer
-//! does not depend on how the bytes were cut into segments. The state lives outside of the buffer and every field byte is looked at
-//! once, so that a client sending single bytes costs linear time.
+//! does not depend on how the bytes were cut into segments. The state lives outside of the buffer and every field
+//! byte is looked at once, so that a client sending single bytes costs linear time.
 //!
 //! Deliberately unknown here: what the fields mean. Called by `h1::head` and, across segments, by the engine.
 

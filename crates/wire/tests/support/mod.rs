@@ -5,8 +5,8 @@ pub(crate) mod driver;
 
 use driver::{read, Transcript};
 
-/// Inputs up to this size are cut in two at every offset; larger ones near both ends and at a stride in between. All are also
-/// read byte by byte, which puts a cut at every offset at once.
+/// Inputs up to this size are cut in two at every offset; larger ones near both ends and at a stride in between. All
+/// are also read byte by byte, which puts a cut at every offset at once.
 const EVERY_OFFSET: usize = 9000;
 
 /// Reads the bytes whole, in two parts, and one by one; panics unless all transcripts are the same.

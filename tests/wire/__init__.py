@@ -1,0 +1,1 @@
+"""The wire corpus and the comparison of parsers."""
