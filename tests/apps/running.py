@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,17 +116,20 @@ def running(
         "port": port,
         "loop": loop,
     }
-    words = COMMAND.format(**fields).split()
+    with running_command([*COMMAND.format(**fields).split(), *options], env=env) as server:
+        yield server
+
+
+@contextmanager
+def running_command(
+    command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """A server started by this very command, until the block ends."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(env or {})}
-    process = subprocess.Popen(
-        [*words, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=environment,
-    )
-    with process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, cwd=cwd
+    ) as process:
         server = RunningServer(process)
         try:
             server.port = int(server.wait_for_log(r"http://127\.0\.0\.1:(\d+)", START_SECONDS)[1])
