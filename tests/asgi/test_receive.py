@@ -1,0 +1,370 @@
+"""`receive()`: the request body, piece by piece, and what happens to a message nobody took (ASGI HTTP 2.5, "Request")."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, cast
+
+import pytest
+
+from support.apps import answer, body, read_body, start
+from support.client import Connection
+from support.inprocess import App, Backend, InProcess, Message, Receive, Scope, Send, serving
+
+BIG = bytes(range(256)) * 12_000  # 3 MB
+CHUNKED = b"POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def post(length: int, *fields: bytes) -> bytes:
+    lines = [b"POST / HTTP/1.1", b"host: test", b"content-length: %d" % length, *fields]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, await read_body(receive))
+
+
+def talk(backend: Backend, app: App, conversation: Any, **options: Any) -> None:
+    """Run `conversation(client, server)` on one connection."""
+
+    async def scenario(server: InProcess) -> None:
+        async with server.connect() as client:
+            await conversation(client, server)
+
+    serving(backend, app, scenario, **options)
+
+
+def test_no_body_is_one_empty_message(backend: Backend) -> None:
+    messages: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        messages.append(await receive())
+        await answer(send)
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        for _ in range(2):
+            await client.get()
+
+    talk(backend, app, conversation)
+    assert messages == [{"type": "http.request", "body": b"", "more_body": False}] * 2
+    assert messages[0] is not messages[1]
+
+
+def test_a_body_that_came_with_the_head_is_one_message(backend: Backend) -> None:
+    messages: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        messages.append(await receive())
+        await answer(send)
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.get(method="POST", body=b"whole")
+
+    talk(backend, app, conversation)
+    assert messages == [{"type": "http.request", "body": b"whole", "more_body": False}]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_arrives_whole(backend: Backend, chunked: bool) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        if chunked:
+            pieces = [BIG[at : at + 50_000] for at in range(0, len(BIG), 50_000)]
+            wire = CHUNKED + b"".join(map(chunk, pieces)) + b"0\r\n\r\n"
+        else:
+            wire = post(len(BIG)) + BIG
+        sending = asyncio.create_task(client.send(wire))
+        response = await client.response()
+        await sending
+        assert response.body == BIG
+        assert (await client.get(method="POST", body=b"next")).body == b"next"
+
+    talk(backend, echo, conversation)
+
+
+def test_pieces_are_delivered_as_they_come(backend: Backend) -> None:
+    taken: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        more = True
+        while more:
+            message = await receive()
+            more = message["more_body"]
+            await taken.put(message)
+        await answer(send)
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.send(post(9))
+        for piece in (b"one", b"two", b"end"):
+            await client.send(piece)
+            assert (await taken.get())["body"] == piece
+        await client.response()
+        await client.send(CHUNKED)
+        for piece in (b"first", b"second"):
+            await client.send(chunk(piece))
+            message = await taken.get()
+            assert (message["body"], message["more_body"]) == (piece, True)
+        await client.send(b"0\r\n\r\n")
+        last = await taken.get()
+        assert (last["body"], last["more_body"]) == (b"", False)
+        await client.response()
+
+    talk(backend, app, conversation)
+
+
+def test_a_body_byte_by_byte(backend: Backend) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        wire = CHUNKED + chunk(b"slow") + chunk(b"ly") + b"0\r\n\r\n"
+        for at in range(len(wire)):
+            await client.send(wire[at : at + 1])
+            await asyncio.sleep(0)
+        assert (await client.response()).body == b"slowly"
+
+    talk(backend, echo, conversation)
+
+
+def test_receive_that_is_never_awaited_takes_nothing(backend: Backend) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        forgotten = [receive() for _ in range(3)]
+        data = await read_body(receive)
+        del forgotten
+        await answer(send, data)
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        assert (await client.get(method="POST", body=b"kept")).body == b"kept"
+
+    talk(backend, app, conversation)
+
+
+def test_wait_for_that_times_out_loses_nothing(backend: Backend) -> None:
+    waiting = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(receive(), 0.001)
+        waiting.set()
+        await answer(send, await read_body(receive))
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.send(post(5))
+        await waiting.wait()
+        await client.send(b"abcde")
+        assert (await client.response()).body == b"abcde"
+
+    talk(backend, app, conversation)
+
+
+def test_a_receive_cancelled_in_the_moment_of_delivery_loses_nothing(backend: Backend) -> None:
+    """The bytes are here and the waiting task is about to run, when it is cancelled."""
+    cancelled = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal cancelled
+        got = bytearray()
+        while len(got) < 40:
+            task = asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive()))
+            ticks = 0
+            while not task.done():
+                await asyncio.sleep(0)
+                ticks += 1
+                if ticks == 3 + len(got) % 5:
+                    task.cancel()
+            if task.cancelled():
+                cancelled += 1
+            else:
+                got += task.result()["body"]
+        await answer(send, bytes(got))
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.send(post(40))
+        for number in range(40):
+            await client.send(b"%d" % (number % 10))
+            for _ in range(number % 4):
+                await asyncio.sleep(0)
+        assert (await client.response()).body == b"0123456789" * 4
+
+    talk(backend, app, conversation)
+    assert cancelled > 10
+
+
+def test_a_receive_cancelled_right_after_the_turn_that_delivered_loses_nothing(backend: Backend) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive()))
+        await asyncio.sleep(0)
+        # The turn that reads the body runs between two steps of this task; the first of them cancels.
+        while running.engine.stats()["bytes_received"] < len(post(4)) + 4:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        if task.cancelled():
+            await answer(send, b"again " + (await receive())["body"])
+        else:
+            await answer(send, b"had " + task.result()["body"])
+
+    running: InProcess
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        nonlocal running
+        running = server
+        await client.send(post(4))
+        await asyncio.sleep(0.01)
+        await client.send(b"data")
+        assert (await client.response()).body.endswith(b" data")
+
+    talk(backend, app, conversation)
+
+
+def test_several_receives_at_once_get_every_piece_once(backend: Backend) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks = [asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive())) for _ in range(3)]
+        await send(start())
+        messages = await asyncio.gather(*tasks)
+        await send(body(b"|".join(message["body"] for message in messages)))
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.send(post(6))
+        head = await client.head()
+        assert head.status == 200
+        got = b""
+        for piece in (b"ab", b"cd", b"ef"):
+            await client.send(piece)
+            await asyncio.sleep(0.01)
+        while chunk := await client.chunk():
+            got += chunk
+        assert await client._fields() == []
+        assert sorted(got.split(b"|")) == [b"ab", b"cd", b"ef"]
+
+    talk(backend, app, conversation)
+
+
+def test_waiting_receives_all_learn_of_the_end(backend: Backend) -> None:
+    kinds: list[list[str]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        tasks = [asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive())) for _ in range(3)]
+        await asyncio.sleep(0)
+        await answer(send)
+        kinds.append([message["type"] for message in await asyncio.gather(*tasks)])
+        kinds.append([(await receive())["type"]])
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.get()
+
+    talk(backend, app, conversation)
+    assert kinds == [["http.disconnect"] * 3, ["http.disconnect"]]
+
+
+def test_an_awaitable_cannot_be_awaited_twice(backend: Backend) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        once = receive()
+        await once
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await once
+        await answer(send)
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.get()
+
+    talk(backend, app, conversation)
+
+
+def test_100_continue_is_sent_by_the_first_receive_and_not_before(backend: Backend) -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await go.wait()
+        await answer(send, await read_body(receive))
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.send(post(3, b"expect: 100-continue"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.reader.read(1), 0.05)
+        go.set()
+        assert (await client.head()).status == 100
+        await client.send(b"yes")
+        assert (await client.response()).body == b"yes"
+        # The connection lives on.
+        assert (await client.get(method="POST", body=b"more")).body == b"more"
+
+    talk(backend, app, conversation)
+
+
+def test_an_answer_without_receive_sends_no_100_and_closes(backend: Backend) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, b"no", 403)
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        response = await client.get(method="POST", fields=[(b"content-length", b"3"), (b"expect", b"100-continue")])
+        assert (response.status, response.interim) == (403, [])
+        assert response.field(b"connection") == b"close"
+        assert await client.rest() == b""
+
+    talk(backend, app, conversation)
+
+
+def test_no_100_when_the_body_is_already_there(backend: Backend) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        response = await client.get(method="POST", fields=[(b"expect", b"100-continue")], body=b"eager")
+        assert (response.body, response.interim) == (b"eager", [])
+
+    talk(backend, echo, conversation)
+
+
+async def ignore(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, b"ignored")
+
+
+@pytest.mark.parametrize("length", [1, 1000, 64 * 1024])
+def test_a_small_unread_body_is_dropped_and_the_connection_kept(backend: Backend, length: int) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        for _ in range(2):
+            response = await client.get(method="POST", body=b"x" * length)
+            assert response.body == b"ignored"
+            assert response.field(b"connection") is None
+        # Also when it comes only after the answer.
+        await client.send(post(length))
+        assert (await client.response()).body == b"ignored"
+        await client.send(b"x" * length)
+        assert (await client.get()).body == b"ignored"
+
+    talk(backend, ignore, conversation)
+
+
+def test_a_large_unread_body_closes_the_connection_and_says_so(backend: Backend) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.send(post(64 * 1024 * 1024))
+        response = await client.response()
+        assert response.body == b"ignored"
+        assert response.field(b"connection") == b"close"
+        assert await client.rest() == b""
+
+    talk(backend, ignore, conversation)
+
+
+def test_a_broken_body_is_answered_and_the_application_told(backend: Backend) -> None:
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while True:
+                message = await receive()
+                seen.append(message.get("body", message["type"]))
+                if message["type"] == "http.disconnect":
+                    break
+            await send(start())
+        except OSError as error:
+            seen.append(type(error).__name__)
+            raise
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        server.log.expect(30, "400")
+        await client.send(CHUNKED + chunk(b"good") + b"zz\r\n")
+        assert (await client.response()).status == 400
+        assert await client.rest() == b""
+
+    talk(backend, app, conversation)
+    assert seen == [b"good", "http.disconnect", "ClientDisconnected"]
