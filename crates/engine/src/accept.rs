@@ -50,6 +50,8 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
                 out: OutBuf::default(),
                 dirty: false,
                 memo: None,
+                queued_at: None,
+                request_id: None,
                 serial: 0,
                 protocol: if preface { Protocol::Preface } else { Protocol::Idle },
             });

@@ -36,6 +36,10 @@ pub(crate) struct Conn {
     /// It is in the engine's list of connections to flush.
     pub(crate) dirty: bool,
     pub(crate) memo: Option<Box<Memo>>,
+    /// When the head was complete of a request that waits for a place (the precise clock's nanoseconds).
+    pub(crate) queued_at: Option<u64>,
+    /// The id of the last request.
+    pub(crate) request_id: Option<Box<str>>,
     /// Counts exchanges, so that objects of an earlier one go stale.
     pub(crate) serial: u32,
     pub(crate) protocol: Protocol,

@@ -26,6 +26,7 @@ use crate::py::callable::{self, Link};
 use crate::py::names::Names;
 use crate::py::scope::Templates;
 use crate::py::starter::Starter;
+use crate::request_id::RequestIds;
 use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::ws::Incoming;
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     inner: RefCell<Inner>,
     pub(crate) py: Handles,
     pub(crate) settings: Settings,
+    /// None when requests get no ids.
+    pub(crate) request_ids: Option<Rc<RequestIds>>,
     /// A turn is running: responses are flushed by it, and new tasks may be started.
     pub(crate) in_turn: Cell<bool>,
     /// What an application's step raised that is meant for the whole process.
@@ -93,6 +96,7 @@ pub(crate) struct Inner {
     pub(crate) fixed: FixedFields,
     pub(crate) stats: Stats,
     pub(crate) access: Option<AccessLog>,
+    pub(crate) request_ids: Option<Rc<RequestIds>>,
     /// When listeners that had to stop accepting try again (engine milliseconds).
     pub(crate) resting: Option<u64>,
     pub(crate) last_accept_report: u64,
@@ -197,7 +201,6 @@ impl Core {
         state: Option<Py<PyDict>>,
         context: Py<PyAny>,
         report: Py<PyAny>,
-        access: Option<AccessLog>,
     ) -> PyResult<Rc<Self>> {
         let py = event_loop.py();
         let names = Names::new(py);
@@ -208,6 +211,7 @@ impl Core {
         let helpers = PyDict::new(py);
         py.run(c"async def as_coroutine(awaitable):\n    return await awaitable\n", Some(&helpers), Some(&helpers))?;
         let as_coroutine = helpers.get_item("as_coroutine")?.map(Bound::unbind).unwrap_or_else(|| py.None());
+        let request_ids = RequestIds::new(&settings)?.map(Rc::new);
         let mut inner = Inner {
             poller: Poller::new()?,
             conns: Slots::new(),
@@ -229,7 +233,8 @@ impl Core {
             draining: false,
             fixed: FixedFields::new(&settings),
             stats: Stats::default(),
-            access,
+            access: AccessLog::new(py, &settings)?,
+            request_ids: request_ids.clone(),
             resting: None,
             last_accept_report: 0,
             cancel_on_disconnect: settings.cancel_on_disconnect,
@@ -251,7 +256,7 @@ impl Core {
             empty_request: empty_request.unbind(),
             as_coroutine,
         };
-        Ok(Rc::new(Self { inner: RefCell::new(inner), py: py_handles, settings, in_turn: Cell::new(false), fatal: RefCell::new(None) }))
+        Ok(Rc::new(Self { inner: RefCell::new(inner), py: py_handles, settings, request_ids, in_turn: Cell::new(false), fatal: RefCell::new(None) }))
     }
 
     /// Works on the state. Nothing in `work` may run Python code.
@@ -381,7 +386,12 @@ impl Core {
 impl Core {
     /// Schedules [`crate::turn::after`] when something waits to be sent or processed.
     pub(crate) fn schedule_if_needed(self: &Rc<Self>, py: Python<'_>) {
-        if self.with(|inner| !inner.dirty.is_empty() || !inner.again.is_empty()) {
+        let waits = |inner: &mut Inner| {
+            !inner.dirty.is_empty()
+                || !inner.again.is_empty()
+                || inner.access.as_ref().is_some_and(AccessLog::is_waiting)
+        };
+        if self.with(waits) {
             self.schedule(py);
         }
     }

@@ -8,8 +8,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::access::End;
 use crate::conn::Protocol;
-use crate::core::{Core, Listener};
+use crate::core::{level, Core, Listener};
 use crate::http::finish;
 use crate::io::slots::Key;
 use crate::io::socket::{self, Address};
@@ -44,7 +45,7 @@ impl Engine {
         report: Py<PyAny>,
         retire: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let core = Core::new(settings, event_loop, application, state, context, report, None)?;
+        let core = Core::new(settings, event_loop, application, state, context, report)?;
         core.with(|inner| inner.retire = retire);
         Ok(Self { core: Some(core) })
     }
@@ -76,7 +77,7 @@ impl Engine {
             &core.py.names,
             server.bind(py),
             &core.settings.root_path,
-            core.py.state.is_some(),
+            core.py.state.is_some() || core.request_ids.is_some(),
         )?);
         core.with(|inner| {
             let token = LISTENERS + inner.listeners.len() as u64;
@@ -146,6 +147,7 @@ impl Engine {
         let core = self.core()?;
         core.with(|inner| {
             for key in inner.conns.keys() {
+                finish::log_end(inner, key, End::Aborted);
                 lifecycle::lose(inner, key, true);
             }
         });
@@ -158,13 +160,19 @@ impl Engine {
         if let Some(core) = self.core.take() {
             core.with(|inner| {
                 for key in inner.conns.keys() {
+                    finish::log_end(inner, key, End::Aborted);
                     lifecycle::lose(inner, key, true);
-                }
-                if let Some(access) = &mut inner.access {
-                    access.close();
                 }
             });
             core.settle(py);
+            crate::access::deliver(py, &core);
+            if let Some(mut access) = core.with(|inner| inner.access.take()) {
+                // The reader of the log may be slow, or a thread of this process.
+                if let Some(trouble) = py.detach(|| access.close()) {
+                    core.with(|inner| inner.report(level::WARNING, trouble));
+                    core.settle(py);
+                }
+            }
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod io;
 mod lifecycle;
 mod proxy;
 mod py;
+mod request_id;
 mod settings;
 mod stats;
 mod turn;

@@ -1,10 +1,12 @@
 //! How connections end, and how bytes leave them.
 
+use std::borrow::Cow;
 use std::os::fd::AsRawFd;
 
 use swell_wire::h1::cycle::{HeadFraming, Response};
 use swell_wire::h1::response;
 
+use crate::access::Refusal;
 use crate::conn::{Closing, Conn, Exchange, Protocol, OUT_LOW};
 use crate::core::{FixedFields, Inner, Wake};
 use crate::io::deadlines::Kind;
@@ -38,6 +40,7 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
             crate::http::finish::on_disconnect(inner, key);
         }
         Protocol::WebSocket(ws) => {
+            ws::close::log_end(ws, &mut inner.access);
             let over = ws.lost(&mut inner.wakes, 1006, "");
             if over {
                 remove(inner, key);
@@ -184,8 +187,38 @@ pub(crate) fn close_after_sending(inner: &mut Inner, key: Key) {
     inner.mark_dirty(key);
 }
 
+/// The server's own answer, and why.
+pub(crate) struct Refused<'a> {
+    pub(crate) status: u16,
+    /// For the client and the log; may be empty.
+    pub(crate) reason: &'a str,
+    /// The rule that the request broke, `RFC 9112 §3.2`. Empty: the section of the status.
+    pub(crate) section: &'a str,
+    /// What came of the request, when there is no exchange. Empty: what the connection has kept.
+    pub(crate) head: &'a [u8],
+    /// Further response fields, encoded.
+    pub(crate) extra: &'a [u8],
+}
+
+/// Where a status that the server gives by itself is defined.
+fn section(status: u16) -> &'static str {
+    match status {
+        408 => "RFC 9110 §15.5.9",
+        413 => "RFC 9110 §15.5.14",
+        503 => "RFC 9110 §15.6.4",
+        504 => "RFC 9110 §15.6.5",
+        _ => "",
+    }
+}
+
 /// The server's own answer to a request that the application does not get to answer; the connection ends after it.
 pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str, extra: &[u8]) {
+    refuse_for(inner, key, &Refused { status, reason, section: "", head: b"", extra });
+}
+
+/// [`refuse`] with everything that the log can say.
+pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
+    let Refused { status, reason, extra, .. } = *refused;
     let Some(conn) = inner.conns.get_mut(key) else { return };
     if conn.fd.is_none() {
         return;
@@ -205,10 +238,25 @@ pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str, ext
     };
     conn.out.lend(&mut inner.spare);
     let fixed = &inner.fixed.rendered;
-    conn.out.write(|out| response::plain_answer(out, status, &text, extra, fixed, head_only));
-    if let Protocol::Http(exchange) = &mut conn.protocol {
-        if let (Some(record), Some(access)) = (exchange.record.take(), &mut inner.access) {
-            access.write(record, status, text.len() as u64, exchange.body.received, false);
+    let mut extra = Cow::from(extra);
+    if let (Some(ids), Some(id), Protocol::Http(_)) = (&inner.request_ids, &conn.request_id, &conn.protocol) {
+        ids.append(extra.to_mut(), id);
+    }
+    conn.out.write(|out| response::plain_answer(out, status, &text, &extra, fixed, head_only));
+    if let Some(access) = &mut inner.access {
+        let section = if refused.section.is_empty() { section(status) } else { refused.section };
+        let refusal = Refusal { reason, section };
+        let sent = if head_only { 0 } else { text.len() as u64 };
+        match &mut conn.protocol {
+            Protocol::Http(exchange) => {
+                if let Some(record) = exchange.record.take() {
+                    access.write_refused(record, status, (exchange.body.received, sent), refusal);
+                }
+            }
+            _ => {
+                let head = if refused.head.is_empty() { &conn.input } else { refused.head };
+                access.refused(head, &conn.peer, status, sent, refusal);
+            }
         }
     }
     close_after_sending(inner, key);

@@ -24,7 +24,7 @@ pub(crate) fn preface(inner: &mut Inner, key: Key, bytes: &[u8]) -> Option<usize
     let (preface, used) = match parse(bytes) {
         Ok(found) => found?,
         Err(error) => {
-            protocol_error(inner, key, error);
+            protocol_error(inner, key, error, b"");
             return None;
         }
     };

@@ -21,6 +21,18 @@ pub(crate) struct Settings {
     pub(crate) eager_start: bool,
     pub(crate) cancel_on_disconnect: bool,
 
+    pub(crate) access_log: bool,
+    pub(crate) access_json: bool,
+    pub(crate) access_colors: bool,
+    /// Where access lines are written, unless there is an `access_sink`.
+    pub(crate) access_fd: i32,
+    /// Called with lists of entries (see `crate::access::entry`).
+    pub(crate) access_sink: Option<Py<PyAny>>,
+    /// `off`, `make` or `take`.
+    pub(crate) request_id: String,
+    pub(crate) request_id_header: String,
+    pub(crate) request_id_response: bool,
+
     /// Peers whose forwarding fields are believed; empty for nobody.
     #[pyo3(from_py_with = networks)]
     pub(crate) forwarders: Networks,

@@ -13,7 +13,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::accept;
-use crate::core::Core;
+use crate::core::{level, Core, Wake};
 use crate::expire;
 use crate::fault;
 use crate::http::read;
@@ -112,12 +112,17 @@ fn settle_all(py: Python<'_>, core: &Rc<Core>) {
         core.settle(py);
     }
     core.settle(py);
-    core.with(|inner| {
+    let python = core.with(|inner| {
         if let Some(due) = inner.deadlines.next() {
             inner.poller.wake_at(due, inner.now);
         }
-        if let Some(access) = &mut inner.access {
-            access.hand_over();
-        }
+        let trouble = inner.access.as_mut()?.hand_over();
+        let work = trouble.is_some();
+        inner.wakes.extend(trouble.map(|text| Wake::Report { level: level::WARNING, text, error: None }));
+        (work || inner.access.as_ref()?.is_waiting()).then_some(())
     });
+    if python.is_some() {
+        crate::access::deliver(py, core);
+        core.settle(py);
+    }
 }

@@ -6,9 +6,11 @@ Seconds and bytes, 0 for off. The engine reads the attributes by name (`crates/e
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from swell.config import Config
+from swell.telemetry.access import Entry, access_target
 
 __all__ = ["EngineSettings"]
 
@@ -21,6 +23,14 @@ class EngineSettings:
     date_header: bool
     eager_start: bool
     cancel_on_disconnect: bool
+    access_log: bool
+    access_json: bool
+    access_colors: bool
+    access_fd: int
+    access_sink: Callable[[Sequence[Entry]], None] | None
+    request_id: str
+    request_id_header: str
+    request_id_response: bool
     forwarders: str
     forwarded_convention: str
     proxy_protocol_from: str
@@ -52,6 +62,7 @@ class EngineSettings:
     @classmethod
     def of(cls, config: Config) -> EngineSettings:
         """What the engine needs of the configuration."""
+        access = access_target(config)
         return cls(
             root_path=config.root_path,
             default_headers="".join(f"{name}: {value}\r\n" for name, value in config.header).encode("latin-1"),
@@ -59,6 +70,14 @@ class EngineSettings:
             date_header=config.date_header,
             eager_start=config.eager_start,
             cancel_on_disconnect=config.cancel_on_disconnect,
+            access_log=access.enabled,
+            access_json=config.log_format == "json",
+            access_colors=access.colors,
+            access_fd=access.fd,
+            access_sink=access.sink,
+            request_id=config.request_id,
+            request_id_header=config.request_id_header,
+            request_id_response=config.request_id_response,
             forwarders=",".join(config.forwarded_allow_ips) if config.proxy_headers else "",
             forwarded_convention="x-forwarded",
             proxy_protocol_from=",".join(config.proxy_protocol_from),

@@ -9,11 +9,12 @@ use pyo3::prelude::*;
 use swell_wire::h1::cycle::Response;
 
 use super::read;
+use crate::access::End;
 use crate::conn::{Conn, Protocol, DRAIN_MAX};
 use crate::core::{level, Core, Inner, Wake};
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
-use crate::lifecycle;
+use crate::lifecycle::{self, Refused};
 use crate::py::callable::Link;
 use crate::py::errors::ClientDisconnected;
 use crate::ws;
@@ -28,8 +29,7 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
     deadlines.disarm(Kind::Request, key.index);
     deadlines.disarm(Kind::Body, key.index);
     if let (Some(record), Some(access)) = (exchange.record.take(), access) {
-        let (status, bytes) = (record.status, record.bytes_out);
-        access.write(record, status, bytes, exchange.body.received, false);
+        access.write(record, exchange.body.received, End::Complete);
     }
     let keep_alive = exchange.answer.keep_alive;
     let decoder = std::mem::replace(&mut exchange.body.decoder, swell_wire::h1::body::BodyDecoder::Done);
@@ -111,7 +111,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>) {
             }
             core.with(|inner| {
                 if gone {
-                    log_disconnect(inner, link.key);
+                    log_end(inner, link.key, End::Disconnected);
                     lifecycle::remove(inner, link.key);
                 } else if replaceable {
                     refuse(inner, link.key, 500, "");
@@ -154,7 +154,11 @@ pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone
     let quiet = error.is_instance_of::<ClientDisconnected>(py) || (gone && cancelled);
     let value = error.into_value(py).into_any();
     core.with(|inner| {
-        let name = name(inner, link.key);
+        let mut name = name(inner, link.key);
+        let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial);
+        if let Some(id) = conn.and_then(|conn| conn.request_id.as_deref()) {
+            name = format!("{name} id={id}");
+        }
         if quiet {
             inner.report(level::DEBUG, format!("{name}: the application ended after the client had gone"));
             inner.wakes.push(Wake::Drop(value));
@@ -172,16 +176,21 @@ pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone
 
 /// Replaces a response of which nothing was sent by the server's own; later, cuts the connection.
 pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str) {
+    refuse_for(inner, key, &Refused { status, reason, section: "", head: b"", extra: b"" });
+}
+
+/// [`refuse`] with everything that the log can say.
+pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     match conn.exchange() {
         Some(exchange) if !exchange.response.replaceable() => abort(inner, key),
-        _ => lifecycle::refuse(inner, key, status, reason, b""),
+        _ => lifecycle::refuse_for(inner, key, refused),
     }
 }
 
 /// Cuts a response that cannot be completed: the client must not take it for whole.
 fn abort(inner: &mut Inner, key: Key) {
-    log_disconnect(inner, key);
+    log_end(inner, key, End::Aborted);
     let Some(conn) = inner.conns.get_mut(key) else { return };
     if conn.exchange().is_some_and(|exchange| matches!(exchange.response, Response::Streaming(_) | Response::Trailing)) {
         // What was sent so far may still arrive; the missing end is what tells.
@@ -194,12 +203,12 @@ fn abort(inner: &mut Inner, key: Key) {
     lifecycle::remove(inner, key);
 }
 
-fn log_disconnect(inner: &mut Inner, key: Key) {
+/// The access log's line of an exchange that has no ordinary end, once.
+pub(crate) fn log_end(inner: &mut Inner, key: Key, end: End) {
     let Inner { conns, access, .. } = inner;
     if let (Some(exchange), Some(access)) = (conns.get_mut(key).and_then(Conn::exchange), access) {
         if let Some(record) = exchange.record.take() {
-            let (status, bytes) = (record.status, record.bytes_out);
-            access.write(record, status, bytes, exchange.body.received, true);
+            access.write(record, exchange.body.received, end);
         }
     }
 }

@@ -4,21 +4,25 @@ use std::rc::Rc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use swell_wire::h1::body::BodyDecoder;
 use swell_wire::h1::cycle::Response;
 use swell_wire::h1::line::parse_request_line;
 
 use super::read::Parsed;
 use super::{finish, receive, send};
-use crate::conn::{Answering, Exchange, Protocol, RequestBody, Running};
-use crate::core::{level, Core, Wake};
+use crate::access::{AccessLog, Record};
+use crate::conn::{Answering, Conn, Exchange, Protocol, RequestBody, Running};
+use crate::core::{level, Core, Inner, Wake};
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
+use crate::io::socket::Address;
 use crate::lifecycle;
 use crate::proxy;
 use crate::py::callable::{self, Action, Link};
 use crate::py::headers::{self, Memo, REMEMBER_MAX};
 use crate::py::scope::{line_parts, Details};
+use crate::request_id;
 use crate::ws;
 
 /// Makes the scope, sets the exchange up, takes the body bytes that are here already, and runs the application.
@@ -111,20 +115,24 @@ fn open<'py>(
         server,
         scheme: None,
         http10: memo.http10,
-        state: core.py.state.as_ref().map(|state| state.bind(py)),
+        state: shared_state(py, core),
         subprotocols: None,
     };
     if let Some(peer) = trusted {
         proxy::apply(py, core, &memo, peer, &mut details)?;
     }
+    let forwarded = forwarded_client(core, key, &details.client);
     let scope = templates.scope(py, &core.py.names, &memo.parts, details)?;
+    let id = identify(py, core, &memo, &scope)?;
     let request = parsed.request;
     let link = core.with(|inner| {
-        let draining = inner.draining;
-        let conn = inner.conns.get_mut(key)?;
+        let Inner { conns, access, draining, .. } = inner;
+        let draining = *draining;
+        let conn = conns.get_mut(key)?;
         conn.serial = conn.serial.wrapping_add(1);
         let limit = core.settings.limit_requests_per_connection;
-        let record = inner.access.as_mut().map(|access| access.begin(&memo, &conn.peer));
+        let record = record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
+        conn.request_id = id;
         let exchange = Exchange {
             response: Response::Awaited,
             head: Vec::new(),
@@ -174,6 +182,64 @@ fn open<'py>(
     Ok(link.map(|link| (link, scope.into_any())))
 }
 
+/// The lifespan's state, unless the scope gets a state of its own with the request's id.
+pub(crate) fn shared_state<'a, 'py>(py: Python<'py>, core: &'a Core) -> Option<&'a Bound<'py, PyDict>> {
+    match core.request_ids {
+        None => core.py.state.as_ref().map(|state| state.bind(py)),
+        Some(_) => None,
+    }
+}
+
+/// Gives the request an id, if requests get ids.
+pub(crate) fn identify(
+    py: Python<'_>,
+    core: &Core,
+    memo: &Memo,
+    scope: &Bound<'_, PyDict>,
+) -> PyResult<Option<Box<str>>> {
+    let Some(ids) = &core.request_ids else { return Ok(None) };
+    let id = ids.assign(memo);
+    request_id::into_scope(py, core, scope, &id)?;
+    Ok(Some(id))
+}
+
+/// The client for the access log, where a trusted proxy names another than the peer.
+pub(crate) fn forwarded_client(core: &Core, key: Key, client: &Bound<'_, PyAny>) -> Option<String> {
+    let same = core.with(|inner| {
+        inner.access.is_none() || inner.conns.get_mut(key).is_none_or(|conn| conn.client.is(client))
+    });
+    if same {
+        return None;
+    }
+    let (host, port): (String, u16) = client.extract().ok()?;
+    // Proxies that name no port leave 0.
+    Some(match (host.contains(':'), port) {
+        (_, 0) => host,
+        (true, _) => format!("[{host}]:{port}"),
+        (false, _) => format!("{host}:{port}"),
+    })
+}
+
+/// The access log's record of a request, if there is an access log.
+#[inline]
+pub(crate) fn record(
+    access: &mut Option<AccessLog>,
+    memo: &Memo,
+    peer: &Address,
+    forwarded: Option<&str>,
+    id: Option<&str>,
+) -> Option<Box<Record>> {
+    let access = access.as_mut()?;
+    let mut record = match forwarded {
+        None => access.begin(memo, peer),
+        Some(client) => access.begin_forwarded(memo, peer, client),
+    };
+    if let Some(id) = id {
+        access.identify(&mut record, id);
+    }
+    Some(record)
+}
+
 /// Feeds the bytes behind the head to the body decoder. Returns how many it used.
 fn take_body(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
     if bytes.is_empty() || core.with(|inner| inner.conns.get_mut(key).and_then(|c| c.exchange()).is_none_or(|e| e.body.decoder.is_done())) {
@@ -202,6 +268,18 @@ pub(crate) fn start(
         Ok(Stepped::Done(task)) => finish::task_over(py, core, link, &task),
         Ok(Stepped::Suspended) => {}
         Err(error) => finish::raised(py, core, link, error),
+    }
+}
+
+/// The access log measures up to the first step.
+pub(crate) fn stepped(inner: &mut Inner, link: Link) {
+    let record = match inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial) {
+        Some(Conn { protocol: Protocol::Http(exchange), .. }) => &mut exchange.record,
+        Some(Conn { protocol: Protocol::WebSocket(ws), .. }) => &mut ws.record,
+        _ => return,
+    };
+    if let Some(record) = record {
+        record.stepped();
     }
 }
 
@@ -234,6 +312,9 @@ fn step<'py>(
     }
     // SAFETY: the lifespan's context is a context object.
     let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(handles.context.as_ptr()))? };
+    if core.settings.access_log && handles.starter.is_eager() {
+        core.with(|inner| stepped(inner, link));
+    }
     let task = match handles.starter.start(&coroutine, &context) {
         Ok(task) => task,
         Err(error) => {

@@ -17,11 +17,12 @@ use swell_wire::h1::line::{parse_request_line, Version};
 use super::launch;
 use crate::conn::{Closing, Conn, Protocol};
 use crate::core::{level, Core, Inner, Wake, RECEIVE_SIZE};
+use crate::io::clock;
 use crate::io::deadlines::Kind;
 use crate::io::poller::Event;
 use crate::io::slots::Key;
 use crate::io::socket;
-use crate::lifecycle;
+use crate::lifecycle::{self, Refused};
 use crate::py::callable::Link;
 use crate::py::headers::Memo;
 use crate::ws;
@@ -240,14 +241,14 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
                 return Step::Wait;
             }
             match head(inner, key, bytes) {
-                Ok(Some(parsed)) => admit(inner, core, key, parsed),
+                Ok(Some(parsed)) => admit(inner, core, key, parsed, bytes),
                 Ok(None) => {
                     inner.deadlines.disarm(Kind::KeepAlive, key.index);
                     inner.deadlines.arm_once(Kind::Head, key.index, inner.now);
                     Step::Wait
                 }
                 Err(error) => {
-                    protocol_error(inner, key, error);
+                    protocol_error(inner, key, error, bytes);
                     Step::Ignore
                 }
             }
@@ -304,7 +305,7 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, Wir
 }
 
 /// Decides whether the request may start now: the concurrency limit and its queue.
-fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed) -> Step {
+fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed, bytes: &[u8]) -> Step {
     let settings = &core.settings;
     inner.deadlines.disarm(Kind::Head, key.index);
     inner.deadlines.disarm(Kind::KeepAlive, key.index);
@@ -317,19 +318,24 @@ fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed) -> Step {
             let text = format!("{}: 503, {} requests are being served (limit_concurrency)", peer(conn), inner.active);
             inner.stats.overloaded += 1;
             inner.report(level::WARNING, text);
-            lifecycle::refuse(inner, key, 503, "the server is busy", b"retry-after: 1\r\n");
+            let (reason, extra) = ("the server is busy", b"retry-after: 1\r\n");
+            lifecycle::refuse_for(inner, key, &Refused { status: 503, reason, section: "", head: bytes, extra });
             return Step::Ignore;
         }
         conn.protocol = Protocol::Queued;
+        conn.queued_at = inner.access.is_some().then(clock::precise_ns);
         inner.queue.push_back(key);
         inner.deadlines.arm(Kind::Queue, key.index, inner.now);
         return Step::Wait;
     }
     if let swell_wire::h1::facts::Framing::Length(length) = parsed.request.body {
         if settings.limit_body_size > 0 && length > settings.limit_body_size {
-            too_large(inner, key);
+            too_large(inner, key, bytes);
             return Step::Ignore;
         }
+    }
+    if let (Some(access), Some(conn)) = (&mut inner.access, inner.conns.get_mut(key)) {
+        access.arrived(conn.queued_at.take());
     }
     Step::Request(parsed.len, parsed)
 }
@@ -349,12 +355,13 @@ pub(crate) fn admit_queued(inner: &mut Inner, limit: usize) {
     }
 }
 
-fn too_large(inner: &mut Inner, key: Key) {
+fn too_large(inner: &mut Inner, key: Key, head: &[u8]) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     let text = format!("{}: 413, the request body is larger than the limit (limit_body_size, RFC 9110 §15.5.14)", conn.peer);
     inner.stats.refused += 1;
     inner.report(level::WARNING, text);
-    super::finish::refuse(inner, key, 413, "the request body is larger than the limit");
+    let reason = "the request body is larger than the limit";
+    super::finish::refuse_for(inner, key, &Refused { status: 413, reason, section: "", head, extra: b"" });
 }
 
 /// Body bytes of the current request.
@@ -365,7 +372,7 @@ fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) 
     let piece = match exchange.body.decoder.decode(bytes) {
         Ok(piece) => piece,
         Err(error) => {
-            protocol_error(inner, key, error);
+            protocol_error(inner, key, error, b"");
             return Step::Ignore;
         }
     };
@@ -374,7 +381,7 @@ fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) 
     body.continue_owed = false;
     body.received += data.len() as u64;
     if core.settings.limit_body_size > 0 && body.received > core.settings.limit_body_size {
-        too_large(inner, key);
+        too_large(inner, key, b"");
         return Step::Ignore;
     }
     if !exchange.receivers.is_empty() && (piece.done || !data.is_empty()) && !body.finished && body.buffered == 0 {
@@ -410,13 +417,14 @@ pub(crate) fn body_only(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8])
     })
 }
 
-/// The peer broke the protocol: one answer, one log line, the end.
-pub(crate) fn protocol_error(inner: &mut Inner, key: Key, error: WireError) {
+/// The peer broke the protocol: one answer, one log line, the end. `head`: what was no request.
+pub(crate) fn protocol_error(inner: &mut Inner, key: Key, error: WireError, head: &[u8]) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     let text = format!("{}: {}, {} ({})", conn.peer, error.status(), error.reason(), error.section());
     inner.stats.refused += 1;
     inner.report(level::WARNING, text);
-    super::finish::refuse(inner, key, error.status(), error.reason());
+    let refused = Refused { status: error.status(), reason: error.reason(), section: error.section(), head, extra: b"" };
+    super::finish::refuse_for(inner, key, &refused);
 }
 
 /// The peer ended its sending side.

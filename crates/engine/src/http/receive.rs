@@ -73,6 +73,10 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
         let Some(conn) = current(inner.conns.get_mut(link.key), link) else { return (Found::Disconnected, false) };
         let readable = conn.readable;
         let Some(exchange) = conn.exchange() else { return (Found::Disconnected, false) };
+        if let Some(record) = &mut exchange.record {
+            // Where tasks are not started at once, this is the first that is seen of the application.
+            record.stepped();
+        }
         if exchange.gone {
             return (Found::Disconnected, false);
         }

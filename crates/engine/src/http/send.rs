@@ -112,7 +112,11 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
         return Err(message.error("headers: two different content-length values (RFC 9110 §8.6)"));
     }
     with_exchange(core, link, message, |inner| {
-        let Some(exchange) = current(inner, link) else { return Ok(()) };
+        let Some(conn) = inner.conns.get_mut(link.key) else { return Ok(()) };
+        if let (Some(ids), Some(id)) = (&core.request_ids, &conn.request_id) {
+            ids.append(&mut head, id);
+        }
+        let Some(exchange) = conn.exchange() else { return Ok(()) };
         let held = Held {
             length,
             trailers,
@@ -169,7 +173,7 @@ pub(crate) fn event(
     let Some(conn) = conns.get_mut(link.key) else { return Ok(false) };
     let Some(exchange) = conn.exchange() else { return Ok(false) };
     let BodyStep { head, write, complete } = exchange.response.body(length, last)?;
-    if let Some(record) = &mut exchange.record {
+    if let (Some(record), true) = (&mut exchange.record, write != swell_wire::h1::cycle::Write::Drop) {
         record.bytes_out += length;
     }
     if let Some(framing) = head {

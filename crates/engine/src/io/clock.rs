@@ -39,6 +39,16 @@ pub(crate) fn unix_seconds() -> u64 {
     return read(libc::CLOCK_REALTIME).tv_sec as u64;
 }
 
+/// Seconds since 1970-01-01 UTC and the milliseconds behind them.
+#[inline]
+pub(crate) fn unix_ms() -> (u64, u32) {
+    #[cfg(target_os = "linux")]
+    let time = read(libc::CLOCK_REALTIME_COARSE);
+    #[cfg(not(target_os = "linux"))]
+    let time = read(libc::CLOCK_REALTIME);
+    (time.tv_sec as u64, time.tv_nsec as u32 / 1_000_000)
+}
+
 /// Year, month (1..), day (1..), weekday (0 = Monday) of a day counted from 1970-01-01 (proleptic Gregorian calendar).
 pub(crate) fn civil(days: u64) -> (u64, usize, u64, usize) {
     // Counted from 0000-03-01, so that the leap day is the last of its year; eras are 400 years.

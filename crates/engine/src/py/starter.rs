@@ -67,6 +67,11 @@ impl Starter {
         Ok(Self { task_type: task_type.unbind(), event_loop: event_loop.clone().unbind(), way, keywords })
     }
 
+    /// True when the first step is made before [`Self::start`] returns.
+    pub(crate) fn is_eager(&self) -> bool {
+        matches!(self.way, Way::Eager | Way::Captured { .. })
+    }
+
     /// Which way tasks are started, for `swell doctor` and tests.
     pub(crate) fn describe(&self) -> &'static str {
         match self.way {

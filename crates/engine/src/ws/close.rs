@@ -6,7 +6,8 @@ use std::rc::Rc;
 use pyo3::prelude::*;
 
 use super::send::become_http;
-use super::State;
+use super::{State, Ws};
+use crate::access::{AccessLog, End};
 use crate::conn::{Closing, Conn, Protocol};
 use crate::core::{level, Core, Inner};
 use crate::http::finish;
@@ -36,10 +37,10 @@ pub(super) fn start(inner: &mut Inner, key: Key, code: u16, reason: &str) {
 
 /// Both close frames are on their way, or the peer broke the protocol: the connection ends after what is queued.
 pub(super) fn ended(inner: &mut Inner, key: Key, code: u16, reason: &str) {
-    let Inner { conns, wakes, .. } = inner;
+    let Inner { conns, wakes, access, .. } = inner;
     let Some(Conn { protocol: Protocol::WebSocket(ws), .. }) = conns.get_mut(key) else { return };
     let returned = ws.lost(wakes, code, reason);
-    log_end(inner, key, false);
+    log_end(ws, access);
     inner.deadlines.disarm_all(key.index);
     inner.mark_dirty(key);
     if returned {
@@ -47,13 +48,15 @@ pub(super) fn ended(inner: &mut Inner, key: Key, code: u16, reason: &str) {
     }
 }
 
-fn log_end(inner: &mut Inner, key: Key, cut: bool) {
-    let Inner { conns, access, .. } = inner;
-    if let (Some(Conn { protocol: Protocol::WebSocket(ws), .. }), Some(access)) = (conns.get_mut(key), access) {
-        if let Some(record) = ws.record.take() {
-            let (status, bytes) = (record.status, record.bytes_out);
-            access.write(record, status, bytes, ws.received, cut);
-        }
+/// The access log's line, once. A peer that left without a close frame has the code 1006 (RFC 6455 §7.1.5).
+pub(crate) fn log_end(ws: &mut Ws, access: &mut Option<AccessLog>) {
+    if let (Some(record), Some(access)) = (ws.record.take(), access) {
+        let end = match &ws.state {
+            State::Offered { .. } => End::Disconnected,
+            State::Open(_) | State::Closing(_) => End::WebSocket(1006),
+            State::Over { code, .. } => End::WebSocket(*code),
+        };
+        access.write(record, ws.received, end);
     }
 }
 
@@ -68,7 +71,6 @@ pub(crate) fn finish_sending(inner: &mut Inner, key: Key) {
 
 /// The peer has ended its side of the connection.
 pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
-    log_end(inner, key, true);
     lifecycle::lose(inner, key, false);
 }
 
@@ -93,7 +95,13 @@ pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
     let text = format!("{}: WebSocket closed with 1011, no pong in time (ws_ping_timeout)", finish::name(inner, key));
     inner.report(level::INFO, text);
     start(inner, key, 1011, "no pong in time");
-    log_end(inner, key, true);
+    if let Inner { conns, access: Some(access), .. } = inner {
+        if let Some(Conn { protocol: Protocol::WebSocket(ws), .. }) = conns.get_mut(key) {
+            if let Some(record) = ws.record.take() {
+                access.write(record, ws.received, End::WebSocket(1011));
+            }
+        }
+    }
     lifecycle::flush(inner, key);
     lifecycle::lose(inner, key, false);
 }

@@ -8,12 +8,12 @@ use swell_wire::ws::{accept_key, read_offer, DeflateOptions};
 
 use super::{receive, send, Ws};
 use crate::conn::Protocol;
-use crate::core::Core;
+use crate::core::{Core, Inner};
 use crate::http::launch;
 use crate::http::read::protocol_error;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
-use crate::lifecycle;
+use crate::lifecycle::{self, Refused};
 use crate::proxy;
 use crate::py::callable::Link;
 use crate::py::headers::{self, Memo};
@@ -32,9 +32,11 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
             core.with(|inner| {
                 if error.status() == 426 {
                     inner.stats.refused += 1;
-                    lifecycle::refuse(inner, key, 426, error.reason(), b"sec-websocket-version: 13\r\n");
+                    let (reason, section, head) = (error.reason(), error.section(), &memo.line[..]);
+                    let extra = b"sec-websocket-version: 13\r\n";
+                    lifecycle::refuse_for(inner, key, &Refused { status: 426, reason, section, head, extra });
                 } else {
-                    protocol_error(inner, key, error);
+                    protocol_error(inner, key, error, &memo.line);
                 }
             });
             return Ok(());
@@ -54,20 +56,24 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
         server,
         scheme: None,
         http10: false,
-        state: core.py.state.as_ref().map(|state| state.bind(py)),
+        state: launch::shared_state(py, core),
         subprotocols: Some(PyList::new(py, &offer.subprotocols)?),
     };
     if let Some(peer) = trusted {
         proxy::apply(py, core, &memo, peer, &mut details)?;
     }
+    let forwarded = launch::forwarded_client(core, key, &details.client);
     let scope = templates.scope(py, &core.py.names, &memo.parts, details)?;
+    let id = launch::identify(py, core, &memo, &scope)?;
     let (accept, deflate) = (accept_key(offer.key), offer.deflate);
     let link = core.with(|inner| {
-        let record = inner.access.as_mut().map(|access| access.begin(&memo, &inner.conns.get_mut(key)?.peer).into());
-        let conn = inner.conns.get_mut(key)?;
+        let Inner { conns, access, .. } = inner;
+        let conn = conns.get_mut(key)?;
+        let record = launch::record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
+        conn.request_id = id;
         conn.serial = conn.serial.wrapping_add(1);
         conn.protocol =
-            Protocol::WebSocket(Box::new(Ws::new(accept, deflate, core.settings.ws_max_queue, record.flatten())));
+            Protocol::WebSocket(Box::new(Ws::new(accept, deflate, core.settings.ws_max_queue, record)));
         conn.memo = Some(memo);
         inner.deadlines.arm(Kind::Request, key.index, inner.now);
         Some(Link { key, serial: conn.serial, websocket: true })
