@@ -1,26 +1,29 @@
-"""Finding the application: import, factory, calling convention.
+"""Finding the application: environment file, import, factory, calling convention.
 
-An import string is `MODULE:ATTRIBUTE`, the attribute may be dotted. Errors of the application keep their own
-traceback, without our frames in front. Called by the server before there is a lifespan.
+An import string is `MODULE:ATTRIBUTE`, the attribute may be dotted. Errors of the application stay the cause of ours,
+without our frames in front. Called by `main` before the loop runs, or by a server on somebody else's loop.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, cast
 
 from swell.config import Config
+from swell.config.dotenv import load_env_file
+from swell.config.nearest import nearest
 from swell.errors import AppLoadError
 from swell.worker.asgi import Application, Receive, Scope, Send
+from swell.worker.wsgi import WsgiBridge
 
 __all__ = ["load_application"]
-
-Interface = Literal["asgi3", "asgi2", "wsgi"]
 
 
 def load_application(config: Config) -> Application:
@@ -28,18 +31,34 @@ def load_application(config: Config) -> Application:
 
     Raises `AppLoadError`; its cause is the application's own exception, if there was one.
     """
+    if config.env_file is not None:
+        load_env_file(config.env_file, os.environ)
+    name = config.app if isinstance(config.app, str) else getattr(config.app, "__qualname__", repr(config.app))
     loaded: Any = _import(config.app, config.app_dir) if isinstance(config.app, str) else config.app
     if config.factory:
-        try:
-            loaded = loaded()
-        except Exception as error:
-            raise AppLoadError(f"the factory {config.app!r} failed") from _trimmed(error)
+        loaded = _build(loaded, name)
     if not callable(loaded):
-        raise AppLoadError(f"{config.app!r} is not callable, it is {type(loaded).__name__}")
-    interface = _detect(loaded) if config.interface == "auto" else config.interface
+        hint = " (--factory calls it without arguments)" if config.factory else ""
+        raise AppLoadError(f"{name} is not an application: it is not callable, but {_kind(loaded)}{hint}")
+    interface = _detect(loaded, name) if config.interface == "auto" else config.interface
     if interface == "wsgi":
-        return _wsgi(loaded, config.wsgi_threads)
+        return WsgiBridge(loaded, config.wsgi_threads)
     return _asgi2(loaded) if interface == "asgi2" else cast(Application, loaded)
+
+
+def _build(factory: Any, name: str) -> Any:
+    if not callable(factory):
+        raise AppLoadError(f"{name} is not a factory: it is not callable, but {_kind(factory)}")
+    if _required(factory) not in (0, None):
+        raise AppLoadError(f"{name} is not a factory: it takes arguments, as an application does; drop --factory")
+    try:
+        built = factory()
+    except Exception as error:
+        raise AppLoadError(f"the factory {name} failed") from _trimmed(error)
+    if inspect.iscoroutine(built):
+        built.close()
+        raise AppLoadError(f"the factory {name} is an async function; a factory is an ordinary one")
+    return built
 
 
 def _import(target: str, app_dir: str) -> Any:
@@ -53,18 +72,37 @@ def _import(target: str, app_dir: str) -> Any:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise AppLoadError(f"there is no module {error.name!r} in {directory} or on the import path") from None
+            raise AppLoadError(_no_module(module_name, error.name, directory)) from None
         raise AppLoadError(f"the module {module_name!r} could not be imported") from _trimmed(error)
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
         raise AppLoadError(f"the module {module_name!r} could not be imported") from _trimmed(error)
     for attribute in attributes.split("."):
         try:
             found = getattr(found, attribute)
         except AttributeError:
-            raise AppLoadError(f"the module {module_name!r} has no attribute {attributes!r}") from None
+            known = [name for name in dir(found) if not name.startswith("_")]
+            guess = nearest(attribute, known)
+            hint = f"; did you mean {guess!r}?" if guess else ""
+            raise AppLoadError(f"the module {module_name!r} has no attribute {attributes!r}{hint}") from None
     return found
+
+
+def _no_module(module_name: str, missing: str, directory: str) -> str:
+    """A line for a module that is not there, with one of a similar name that is."""
+    text = f"there is no module {missing!r} in {directory} or on the import path"
+    if module_name.removesuffix(".py") != module_name:
+        return f"{text}; a module is written without .py: {module_name.removesuffix('.py')}"
+    if "/" in module_name:
+        return f"{text}; write dots instead of slashes: {module_name.strip('/').replace('/', '.')}"
+    parent, _, last = missing.rpartition(".")
+    try:
+        places = list(sys.modules[parent].__path__) if parent else [directory]
+    except (KeyError, AttributeError):
+        return text
+    guess = nearest(last, [module.name for module in pkgutil.iter_modules(places)])
+    return f"{text}; did you mean {f'{parent}.{guess}' if parent else guess!r}?" if guess else text
 
 
 def _trimmed(error: BaseException) -> BaseException:
@@ -79,23 +117,55 @@ def _trimmed(error: BaseException) -> BaseException:
     return error.with_traceback(traceback)
 
 
-def _detect(application: Callable[..., Any]) -> Interface:
-    """ASGI 3 takes three arguments, WSGI two, ASGI 2 one. What cannot be told is taken for ASGI 3."""
+def _detect(application: Callable[..., Any], name: str) -> Literal["asgi3", "asgi2"]:
+    """ASGI 3 takes three arguments, ASGI 2 one. WSGI takes two and none may be a factory: both are never guessed, but
+    told. What cannot be told apart is taken for ASGI 3.
+    """
     # A class is constructed with the scope: ASGI 2, unless its instances are awaitable.
     if inspect.isclass(application):
-        return "asgi3" if hasattr(application, "__await__") else "asgi2"
-    call = application if inspect.isroutine(application) else getattr(application, "__call__", application)  # noqa: B004
-    if inspect.iscoroutinefunction(call):
+        if hasattr(application, "__await__") or _required(application) == 3:
+            return "asgi3"
+        if _required(application) == 1:
+            return "asgi2"
+        raise AppLoadError(
+            f"{name} is a class whose instances may be the application, but it is not one itself: name an instance, or"
+            f" build one with --factory"
+        )
+    if inspect.iscoroutinefunction(_call_of(application)):
         return "asgi3"
+    match _required(application):
+        case 0:
+            raise AppLoadError(f"{name} takes no arguments, so it is probably a factory: add --factory")
+        case 1:
+            return "asgi2"
+        case 2:
+            raise AppLoadError(
+                f"{name} takes two arguments, so it is probably a WSGI application: add --interface wsgi"
+            )
+        case _:
+            return "asgi3"
+
+
+def _call_of(application: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.isroutine(application) or isinstance(application, functools.partial):
+        return application
+    return getattr(application, "__call__", application)  # noqa: B004
+
+
+def _required(application: Callable[..., Any]) -> int | None:
+    """How many positional arguments a call has to have; `None` when it takes any number or does not say."""
     try:
-        parameters = inspect.signature(call).parameters.values()
+        parameters = inspect.signature(application).parameters.values()
     except (TypeError, ValueError):
-        return "asgi3"
+        return None
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return "asgi3"
+        return None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = sum(p.kind in positional and p.default is p.empty for p in parameters)
-    return {1: "asgi2", 2: "wsgi"}.get(needed, "asgi3")  # type: ignore[return-value]
+    return sum(p.kind in positional and p.default is p.empty for p in parameters)
+
+
+def _kind(thing: object) -> str:
+    return f"a {type(thing).__name__}"
 
 
 def _asgi2(application: Callable[[Scope], Callable[[Receive, Send], Any]]) -> Application:
@@ -103,11 +173,3 @@ def _asgi2(application: Callable[[Scope], Callable[[Receive, Send], Any]]) -> Ap
         await application(scope)(receive, send)
 
     return asgi3
-
-
-def _wsgi(application: Callable[..., Any], threads: int) -> Application:
-    try:
-        from a2wsgi import WSGIMiddleware
-    except ImportError:
-        raise AppLoadError("WSGI applications need a2wsgi: pip install 'swell[wsgi]'") from None
-    return cast(Application, WSGIMiddleware(application, workers=threads))

@@ -18,6 +18,9 @@ __all__ = ["Lifespan"]
 
 log = logging.getLogger("swell")
 
+# After the application's last lifespan message, and again after a cancellation, its task gets so many seconds to end.
+END_GRACE = 1.0
+
 
 class Lifespan:
     """One run of an application's lifespan.
@@ -35,9 +38,12 @@ class Lifespan:
         self.state: dict[str, Any] = {}
         self.context = contextvars.copy_context()
         self.supported = False
+        self._asked = False
+        self._stopping = False
+        self._early = False
 
     async def startup(self) -> None:
-        """Runs startup.
+        """Runs startup. Cancelling it cancels the application's startup.
 
         Raises `AppLoadError` when the application reports a failure, or fails itself where lifespan is `on`.
         """
@@ -50,53 +56,68 @@ class Lifespan:
         self._messages.put_nowait({"type": "lifespan.startup"})
         await asyncio.wait((self._started, self._task), return_when=asyncio.FIRST_COMPLETED)
         if self._started.done():
-            self.supported = True
             failure = self._started.result()
             if failure is not None:
-                await self._finish()
-                raise AppLoadError(f"the application's startup failed{': ' if failure else ''}{failure}")
+                raise await self._failed(failure)
+            self.supported = True
+            self._task.add_done_callback(self._report_early_end)
             return
-        error = None if self._task.cancelled() else self._task.exception()
+        error = _outcome(self._task)
+        self._task = None
         if self._mode == "on":
             if error is None:
-                raise AppLoadError("the application's lifespan returned before startup was complete")
+                raise AppLoadError("the application's lifespan returned before startup was complete (--lifespan on)")
             raise AppLoadError("the application's lifespan failed before startup was complete") from error
-        # Many applications have no lifespan and say so by raising, or by returning at once.
-        log.debug("the application has no lifespan (%r)", error)
-        self._task = None
+        # Many applications have no lifespan and say so by raising, or by returning at once. One that took the message
+        # probably has one that broke; ASGI asks to go on without it all the same.
+        level = logging.WARNING if self._asked and error is not None else logging.DEBUG
+        log.log(level, "going on without lifespan: the application raised %r (--lifespan on makes it an error)", error)
 
     async def shutdown(self) -> bool:
         """Runs shutdown, if startup was run. False when the application reports a failure or fails."""
         if self._task is None or self._stopped is None or not self.supported:
             return True
+        task, self._stopping = self._task, True
         self._messages.put_nowait({"type": "lifespan.shutdown"})
-        await asyncio.wait((self._stopped, self._task), return_when=asyncio.FIRST_COMPLETED)
-        if self._stopped.done():
-            failure = self._stopped.result()
-            if failure is not None:
-                log.error("the application's shutdown failed%s%s", ": " if failure else "", failure)
-            await self._finish()
-            return failure is None
-        error = None if self._task.cancelled() else self._task.exception()
-        if error is not None:
+        await asyncio.wait((self._stopped, task), return_when=asyncio.FIRST_COMPLETED)
+        failure = self._stopped.result() if self._stopped.done() else None
+        await self._finish()
+        error = _outcome(task)
+        if failure is not None:
+            log.error("the application's shutdown failed%s", _because(failure, error), exc_info=error)
+        elif error is not None and not self._early:
             log.error("the application's lifespan failed at shutdown", exc_info=error)
-        return error is None
+        return failure is None and error is None
 
     async def cancel(self) -> None:
-        """Gives shutdown up."""
+        """Gives the lifespan up, whatever it is doing."""
         if self._task is not None:
             self._task.cancel()
             await self._finish()
 
+    async def _failed(self, message: str) -> AppLoadError:
+        """Startup was reported as failed. Most applications go on to raise the reason."""
+        task = self._task
+        await self._finish()
+        error = _outcome(task)
+        failed = AppLoadError(f"the application's startup failed{_because(message, error)}")
+        failed.__cause__ = error
+        return failed
+
     async def _finish(self) -> None:
+        """Waits for the task to end, which it has no reason not to do."""
         if self._task is not None:
-            await asyncio.wait((self._task,), timeout=5)
+            await asyncio.wait((self._task,), timeout=END_GRACE)
             if not self._task.done():
                 self._task.cancel()
-                await asyncio.wait((self._task,), timeout=1)
-            elif not self._task.cancelled() and self._task.exception() is not None:
-                log.debug("the lifespan ended with %r", self._task.exception())
+                await asyncio.wait((self._task,), timeout=END_GRACE)
             self._task = None
+
+    def _report_early_end(self, task: asyncio.Task[None]) -> None:
+        error = _outcome(task)
+        if error is not None and not self._stopping:
+            self._early = True
+            log.error("the application's lifespan failed while it was serving", exc_info=error)
 
     async def _run(self) -> None:
         scope = {
@@ -107,6 +128,7 @@ class Lifespan:
         await self._application(scope, self._receive, self._send)
 
     async def _receive(self) -> Message:
+        self._asked = True
         return await self._messages.get()
 
     async def _send(self, message: Message) -> None:
@@ -125,3 +147,13 @@ class Lifespan:
         if stage == "shutdown" and not self._started.done():
             raise RuntimeError(f"{kind!r} was sent before startup was complete")
         future.set_result(message.get("message", "") if outcome == "failed" else None)
+
+
+def _outcome(task: asyncio.Task[None] | None) -> BaseException | None:
+    """The exception of a task that has ended with one."""
+    return None if task is None or not task.done() or task.cancelled() else task.exception()
+
+
+def _because(message: str, error: BaseException | None) -> str:
+    """The message, unless it only repeats the traceback that is shown anyway."""
+    return "" if not message or (error is not None and "\n" in message.strip()) else f": {message}"

@@ -1,17 +1,28 @@
-"""The process around a server: event loop, logging, signals, exit code."""
+"""The process around a server: logging, event loop, signals, exit code, and an end that is sure to come.
+
+`serve` is the command line's, `run` Python's. The application is imported before the loop runs, so that it can be
+interrupted and may run a loop of its own meanwhile; the loop exists already and is the current one.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import sys
-import traceback
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from socket import socket
 from typing import Any
 
 from swell.config import Config
 from swell.errors import AppLoadError, SwellError
-from swell.worker.server import Server
+from swell.telemetry import set_up
+from swell.worker.application import load_application
+from swell.worker.process import ExitGuard, raise_file_limit, settle_memory
+from swell.worker.server import CANCEL_GRACE, Server
+from swell.worker.signals import interrupting
+from swell.worker.sockets import Listeners
+from swell.worker.tracebacks import application_traceback
 
 __all__ = ["run", "serve"]
 
@@ -22,38 +33,88 @@ def run(app: str | Callable[..., Any], **options: object) -> None:
     Raises `ConfigError` for options that make no sense; ends the process with exit code 1 or 3 when the server or
     the application cannot start.
     """
-    code = serve(Config.make(app, **options))
+    guard = ExitGuard()
+    code = serve(Config.make(app, **options), guard=guard)
+    guard.call_off()
     if code:
         sys.exit(code)
 
 
-def serve(config: Config) -> int:
-    """Serves until a signal comes. Returns the exit code: 0 as asked, 1 could not serve, 3 the application's fault."""
-    logging.basicConfig(level=config.log_level.upper(), format="%(levelname)s: %(message)s")
+def serve(
+    config: Config,
+    *,
+    sockets: Sequence[socket] | None = None,
+    lifeline: socket | None = None,
+    guard: ExitGuard | None = None,
+) -> int:
+    """Serves until a signal comes. Returns the exit code: 0 as asked, 1 could not serve, 3 the application's fault.
+
+    `sockets` are listening sockets to use instead of opening the addresses. The server also ends when the other end of
+    `lifeline` is closed; it sends a byte there once it will notice. The process is ended by force if it has not
+    ended in time after this function has returned, unless `guard` is called off.
+    """
+    guard = guard or ExitGuard()
     try:
-        with asyncio.Runner(loop_factory=loop_factory(config)) as runner:
-            runner.run(Server(config).serve(handle_signals=True))
+        set_up(config)
+        with interrupting():
+            _serve(config, sockets, lifeline, guard)
     except AppLoadError as error:
         if error.__cause__ is not None:
-            traceback.print_exception(error.__cause__)
-        print(f"swell: {error}", file=sys.stderr)
+            sys.stderr.write(application_traceback(error.__cause__))
+        sys.stderr.write(f"swell: {error}\n")
         return error.exit_code
     except SwellError as error:
-        print(f"swell: {error}", file=sys.stderr)
+        sys.stderr.write(f"swell: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        return 0
+        guard.arm(CANCEL_GRACE, 0)
     return 0
 
 
-def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _serve(config: Config, sockets: Sequence[socket] | None, lifeline: socket | None, guard: ExitGuard) -> None:
+    raise_file_limit()
+    factory = loop_factory(config)
+    with contextlib.ExitStack() as stack:
+        if sockets is None:
+            sockets = stack.enter_context(Listeners(config)).sockets
+        runner = stack.enter_context(asyncio.Runner(loop_factory=factory))
+        loop = runner.get_loop()
+        asyncio.set_event_loop(loop)
+        stack.callback(asyncio.set_event_loop, None)
+        server = Server(config, application=load_application(config), before_accepting=settle_memory)
+        if lifeline is not None:
+            _watch(loop, lifeline, server)
+        try:
+            runner.run(server.serve(sockets, handle_signals=True))
+        finally:
+            # What remains is to cancel tasks and to wait for threads, neither of which Python bounds.
+            if server.force_exit:
+                guard.arm(CANCEL_GRACE, 0)
+            elif config.timeout_graceful_shutdown is not None:
+                used = 0.0 if server.ending_since is None else time.monotonic() - server.ending_since
+                guard.arm(max(config.timeout_graceful_shutdown - used, CANCEL_GRACE), 0)
+
+
+def _watch(loop: asyncio.AbstractEventLoop, lifeline: socket, server: Server) -> None:
+    """Ends the server when the other end of the lifeline is closed."""
+
+    def cut() -> None:
+        loop.remove_reader(lifeline)
+        server.should_exit = True
+
+    loop.add_reader(lifeline, cut)
+    with contextlib.suppress(OSError):
+        lifeline.send(b"w")
+
+
+def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     """uvloop where it is installed and wanted, else asyncio's own loop."""
     if config.loop == "asyncio":
-        return None
+        return asyncio.new_event_loop
     try:
         import uvloop
     except ImportError:
         if config.loop == "uvloop":
             raise SwellError("--loop uvloop: it is not installed; pip install 'swell[uvloop]'") from None
-        return None
+        return asyncio.new_event_loop
     return uvloop.new_event_loop

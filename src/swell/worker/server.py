@@ -1,54 +1,67 @@
 """`Server`: one application on one event loop, from startup to the last connection.
 
-The life of a server: addresses → lifespan startup → engine on the loop → serving → no more accepting → draining →
-cancelling what does not end in time → lifespan shutdown. Called by `run` and `serve`, or by the user on a loop of
-their own.
+The life of a server: addresses → application → lifespan startup → engine on the loop → serving → no more accepting →
+draining → cancelling what does not end in time → lifespan shutdown. Each step of the end is bounded. Errors are
+raised; the process around (exit codes, tracebacks) is `main`'s. Called by it, or by the user on a loop of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
-import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from socket import socket
+from typing import Any
 
 from swell._core import Engine
 from swell.config import Config
 from swell.worker.application import load_application
+from swell.worker.asgi import Application
 from swell.worker.lifespan import Lifespan
 from swell.worker.settings import EngineSettings
+from swell.worker.signals import delivered
 from swell.worker.sockets import Listeners, describe
+from swell.worker.wsgi import WsgiBridge
 
 __all__ = ["Server"]
 
 log = logging.getLogger("swell")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # After the drain's deadline, applications are cancelled and get this long to clean up, in seconds.
 CANCEL_GRACE = 2.0
 
 
 class Server:
-    """Serves the application of `config`.
+    """Serves the application of `config`; again, if you like, once it has ended.
 
-    `started` is true once connections are accepted. Setting `should_exit`, from any thread, begins a graceful end;
-    `force_exit` cuts it short.
+    `started` is true while connections are accepted. Setting `should_exit`, from any thread, begins a graceful end;
+    `force_exit` cuts it short. Both stay set: clear them before serving again.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        application: Application | None = None,
+        before_accepting: Callable[[], None] | None = None,
+    ) -> None:
+        """`application` is used instead of loading the one that `config` names."""
         self.config = config
         self.started = False
         self.engine: Engine | None = None
         self.addresses: list[str] = []
+        self.ending_since: float | None = None  # time.monotonic()
+        self._application = application
+        self._before_accepting = before_accepting
         self._should_exit = False
         self._force_exit = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exit = asyncio.Event()
         self._force = asyncio.Event()
+        self._waiters: list[asyncio.Future[bool]] = []
 
     @property
     def should_exit(self) -> bool:
@@ -58,7 +71,7 @@ class Server:
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
         self._should_exit = value
-        self._notify(self._exit, value)
+        self._notify()
 
     @property
     def force_exit(self) -> bool:
@@ -68,115 +81,189 @@ class Server:
     @force_exit.setter
     def force_exit(self, value: bool) -> None:
         self._force_exit = value
-        self._notify(self._force, value)
+        self._notify()
 
-    def _notify(self, event: asyncio.Event, value: bool) -> None:
-        if value and self._loop is not None:
+    def _notify(self) -> None:
+        loop = self._loop
+        if loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(event.set)
+                loop.call_soon_threadsafe(self._set_events)
+
+    def _set_events(self) -> None:
+        if self._should_exit or self._force_exit:
+            self._exit.set()
+        if self._force_exit:
+            self._force.set()
+
+    async def wait_started(self) -> bool:
+        """Waits, on the server's loop, until connections are accepted. False when the server ended before."""
+        if self.started:
+            return True
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return await waiter
+
+    def _tell_waiters(self, started: bool) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(started)
 
     async def serve(self, sockets: Sequence[socket] | None = None, *, handle_signals: bool = False) -> None:
         """Serves until `should_exit` is set, the task is cancelled or, with `handle_signals`, a signal comes.
 
-        `sockets` are listening sockets to use instead of the configured addresses; they stay open.
+        Ends gracefully in each case; a second cancellation or signal ends it at once. `sockets` are listening sockets
+        to use instead of the configured addresses; they stay open.
 
         Raises `StartupError` for an address that cannot be had and `AppLoadError` for an application that does not
         load or start.
         """
-        self._loop = asyncio.get_running_loop()
-        for event, wanted in ((self._exit, self._should_exit), (self._force, self._force_exit)):
-            if wanted:
-                event.set()
-        with contextlib.ExitStack() as stack:
-            if sockets is None:
-                sockets = stack.enter_context(Listeners(self.config)).sockets
-            if handle_signals:
-                stack.enter_context(self._signals())
-            application = load_application(self.config)
-            lifespan = Lifespan(application, self.config.lifespan)
-            await lifespan.startup()
-            engine = Engine(
-                EngineSettings.of(self.config),
-                self._loop,
-                application,
-                state=lifespan.state if lifespan.supported else None,
-                context=lifespan.context,
-                report=_report,
-            )
-            self.engine = engine
-            self._loop.add_reader(engine.fileno(), engine.turn)
+        if self._loop is not None:
+            raise RuntimeError("this server is serving already; make another one")
+        self._loop = loop = asyncio.get_running_loop()
+        # Events belong to the loop that they are first waited on.
+        self._exit, self._force = asyncio.Event(), asyncio.Event()
+        self._set_events()
+        try:
+            with contextlib.ExitStack() as stack:
+                if sockets is None:
+                    sockets = stack.enter_context(Listeners(self.config)).sockets
+                application = load_application(self.config) if self._application is None else self._application
+                if isinstance(application, WsgiBridge):
+                    stack.callback(application.close)
+                if handle_signals:
+                    stack.enter_context(delivered(loop, self._on_signal))
+                lifespan = Lifespan(application, self.config.lifespan)
+                if await self._start(lifespan):
+                    await self._serve(application, lifespan, sockets)
+        finally:
+            self._loop = None
+            self._tell_waiters(False)
+
+    async def _start(self, lifespan: Lifespan) -> bool:
+        """Runs lifespan startup. False when the end was asked for meanwhile: there is nothing to finish yet."""
+        starting = asyncio.ensure_future(lifespan.startup())
+        try:
+            await self._first(starting, self._exit, None)
+            if starting.done():
+                starting.result()
+                return True
+            log.info("the end was asked for during startup")
+            return False
+        finally:
+            if not starting.done():
+                starting.cancel()
+                await self._first(asyncio.ensure_future(lifespan.cancel()), self._force, self._deadline)
+
+    async def _serve(self, application: Application, lifespan: Lifespan, sockets: Sequence[socket]) -> None:
+        loop = asyncio.get_running_loop()
+        engine = Engine(
+            EngineSettings.of(self.config),
+            loop,
+            application,
+            state=lifespan.state if lifespan.supported else None,
+            context=lifespan.context,
+            report=_report,
+            retire=self._retire,
+        )
+        self.engine = engine
+        watched = engine.fileno()
+        loop.add_reader(watched, engine.turn)
+        try:
+            await self._unhurried(self._accept(engine, sockets))
+        finally:
             try:
-                # What is alive now stays: the collector need not look at it again and again.
-                gc.collect()
-                gc.freeze()
-                for listener in sockets:
-                    engine.listen(listener.fileno())
-                self.addresses = [describe(listener) for listener in sockets]
-                for address in self.addresses:
-                    log.info("listening on %s", address)
-                self.started = True
-                await self._exit.wait()
+                await self._unhurried(self._end(engine, lifespan))
             finally:
-                try:
-                    await self._drain(engine)
-                    await self._stop(lifespan)
-                finally:
-                    self._loop.remove_reader(engine.fileno())
-                    engine.close()
-                    self.started = False
+                loop.remove_reader(watched)
+                engine.close()
+                self.engine = None
+
+    async def _accept(self, engine: Engine, sockets: Sequence[socket]) -> None:
+        if self._before_accepting is not None:
+            self._before_accepting()
+        for listener in sockets:
+            engine.listen(listener.fileno())
+        self.addresses = [describe(listener) for listener in sockets]
+        for address in self.addresses:
+            log.info("listening on %s", address)
+        self.started = True
+        self._tell_waiters(True)
+        await self._exit.wait()
+
+    async def _end(self, engine: Engine, lifespan: Lifespan) -> None:
+        self.started = False
+        self.ending_since = time.monotonic()
+        await self._drain(engine)
+        stopping = asyncio.ensure_future(lifespan.shutdown())
+        # Who asked for the end at once before this began still wants the application to close its files.
+        patience = (None, CANCEL_GRACE) if self._force_exit else (self._force, self._deadline)
+        if not await self._first(stopping, *patience):
+            log.warning("the application's lifespan shutdown did not end in time")
+            stopping.cancel()
+            await lifespan.cancel()
 
     async def _drain(self, engine: Engine) -> None:
         """Lets requests that run finish; ends what does not in time."""
         engine.stop_accepting()
-        if self._force_exit:
-            engine.abort_all()
         empty = engine.drain()
-        if not await self._within(empty, self.config.timeout_graceful_shutdown):
+        if not await self._first(empty, self._force, self.config.timeout_graceful_shutdown):
             log.warning("%d connections did not end in time, ending them", engine.connections)
             engine.cancel_all()
             engine.abort_all()
-            await self._within(empty, CANCEL_GRACE, forced=True)
+            await self._first(empty, None, CANCEL_GRACE)
 
-    async def _stop(self, lifespan: Lifespan) -> None:
-        stopping = asyncio.ensure_future(lifespan.shutdown())
-        if not await self._within(stopping, self.config.timeout_graceful_shutdown):
-            log.warning("the application's shutdown did not end in time")
-            stopping.cancel()
-            await lifespan.cancel()
+    @property
+    def _deadline(self) -> float | None:
+        """For the application's own clean-up, which gets a moment even where requests get none."""
+        allowed = self.config.timeout_graceful_shutdown
+        return None if allowed is None else max(allowed, CANCEL_GRACE)
 
-    async def _within(self, future: asyncio.Future[bool], timeout: float | None, *, forced: bool = False) -> bool:
-        """Waits for `future`, for a second signal, or for the time to be over. True when the future is done."""
-        force = asyncio.ensure_future(self._force.wait())
+    @staticmethod
+    async def _first(future: asyncio.Future[Any], event: asyncio.Event | None, timeout: float | None) -> bool:
+        """Waits for `future`, at most until `event` is set or the time is over. True when the future is done."""
+        waiting: set[asyncio.Future[Any]] = {future}
+        other = None if event is None else asyncio.ensure_future(event.wait())
+        if other is not None:
+            waiting.add(other)
         try:
-            waiting = {future} if forced else {future, force}
             await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            force.cancel()
+            if other is not None:
+                other.cancel()
         return future.done()
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end gracefully, a second one at once."""
-        loop = self._loop
-        if loop is None or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._on_signal, number)
-        try:
-            yield
-        finally:
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
+    async def _unhurried(self, step: Coroutine[Any, Any, None]) -> None:
+        """Runs a step of our life to its end although we are cancelled: the first cancellation asks for a graceful end,
+        the next for one at once."""
+        task = asyncio.ensure_future(step)
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait((task,))
+            except asyncio.CancelledError as interruption:
+                cancelled = interruption
+                if self._should_exit:
+                    self._force_exit = True
+                self._should_exit = True
+                self._set_events()
+        if cancelled is not None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+            raise cancelled
+        await task
 
-    def _on_signal(self, number: int) -> None:
-        name = signal.Signals(number).name
+    def _on_signal(self, number: signal.Signals) -> None:
         if self._should_exit:
-            log.info("%s again: ending now", name)
+            log.info("%s again: ending now", number.name)
             self.force_exit = True
         else:
-            log.info("%s: finishing the running requests, then ending", name)
+            log.info("%s: finishing the running requests, then ending", number.name)
             self.should_exit = True
+
+    def _retire(self) -> None:
+        log.info("limit_max_requests is reached: finishing the running requests, then ending")
+        self.should_exit = True
 
 
 def _report(level: int, text: str, error: BaseException | None) -> None:

@@ -1,7 +1,8 @@
-"""Listening sockets: opened from addresses, taken over from descriptors, handed in by systemd.
+"""Listening sockets: opened from addresses, taken over from descriptors, handed in by systemd (sd_listen_fds(3)).
 
-A port that is taken or a host that does not exist is one clear line. Called by the server before the application
-starts, so that nothing has begun when an address is wrong.
+A port that is taken or a host that does not exist is one clear line, a `StartupError`. Knows nothing of what is served.
+Called by the server before the application starts, so that nothing has begun when an address is wrong, and by the
+supervisor, whose sockets outlive the workers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import MutableMapping
+from typing import Any
 
 from swell.config import Config
 from swell.config.address import Address, FdAddress, TcpAddress, UnixAddress
@@ -21,34 +23,43 @@ __all__ = ["Listeners", "describe"]
 
 # sd_listen_fds(3): inherited descriptors start here.
 SYSTEMD_FIRST_FD = 3
+# A name with several addresses and port 0: how often another port is tried when the first one's is taken at the next.
+PORT_ATTEMPTS = 20
+# A family that this machine does not have, or has no address of, though the name lists one.
+NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listeners:
     """The sockets of one server. Use as a context manager: they are closed, and Unix paths removed, at the end."""
 
-    def __init__(self, config: Config, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, config: Config, environ: MutableMapping[str, str] = os.environ) -> None:
         self.sockets: list[socket.socket] = []
         self._paths: list[tuple[str, int]] = []
         try:
             inherited = _systemd(environ)
             if inherited and config.has_default_address:
-                self.sockets.extend(_adopt(fd) for fd in inherited)
+                self.sockets.extend(_adopt(fd, f"fd:{fd} (LISTEN_FDS)", config.backlog) for fd in inherited)
             else:
+                wildcards = {
+                    a.port for a in config.addresses if isinstance(a, TcpAddress) and a.host in ("", "0.0.0.0")
+                }
                 for address in config.addresses:
-                    self._open(address, config.backlog)
+                    self._open(address, config.backlog, wildcards)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, address: Address, backlog: int) -> None:
+    def _open(self, address: Address, backlog: int, wildcards: set[int]) -> None:
         match address:
             case TcpAddress():
-                self.sockets.extend(_tcp(address, backlog))
+                # `::` alone means every interface of both families.
+                dual = address.host == "::" and (address.port == 0 or address.port not in wildcards)
+                self.sockets.extend(_tcp(address, backlog, dual))
             case UnixAddress():
                 self.sockets.append(_unix(address, backlog))
                 self._paths.append((address.path, os.stat(address.path).st_ino))
             case FdAddress(fd):
-                self.sockets.append(_adopt(os.dup(fd) if _is_open(fd) else fd))
+                self.sockets.append(_adopt(_duplicate(fd), str(address), backlog))
 
     def close(self) -> None:
         """Closes the sockets; removes the Unix paths that are still ours."""
@@ -77,35 +88,58 @@ def describe(listener: socket.socket) -> str:
     return f"http://{host}:{address[1]}"
 
 
-def _tcp(address: TcpAddress, backlog: int) -> list[socket.socket]:
-    flags = socket.AI_PASSIVE
+def _tcp(address: TcpAddress, backlog: int, dual: bool) -> list[socket.socket]:
+    found = _resolve(address)
+    for _ in range(PORT_ATTEMPTS):
+        opened: list[socket.socket] = []
+        try:
+            for family, place in found:
+                # Several addresses of one name share the port that the first one was given.
+                port = opened[0].getsockname()[1] if opened else address.port
+                try:
+                    opened.append(_listen(family, (place[0], port, *place[2:]), backlog, dual))
+                except OSError as error:
+                    if error.errno not in NO_SUCH_FAMILY:
+                        raise
+                    failure = error
+            if opened:
+                return opened
+            raise failure
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE and bool(opened) and address.port == 0
+            for listener in opened:
+                listener.close()
+            if not taken:
+                raise StartupError(_refusal(str(address), error)) from None
+    raise StartupError(f"cannot listen on {address}: no port is free on all of its addresses")
+
+
+def _resolve(address: TcpAddress) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """The socket addresses of a host, IPv4 first."""
     try:
-        found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=flags)
-    except OSError as error:
-        raise StartupError(
-            f"cannot listen on {address}: there is no such host ({error.strerror or error}); check --host"
-        ) from None
-    opened: list[socket.socket] = []
-    port = address.port
+        found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartupError(f"cannot listen on {address}: there is no such host ({reason}); check --host") from None
+    unique = dict.fromkeys((family, place) for family, _, _, _, place in found)
+    return sorted(unique, key=lambda entry: entry[0] != socket.AF_INET)
+
+
+def _listen(family: socket.AddressFamily, place: tuple[Any, ...], backlog: int, dual: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        for family, kind, protocol, _, resolved in dict.fromkeys(found):
-            listener = socket.socket(family, kind, protocol)
-            opened.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Accepted connections inherit it: small responses leave at once.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            # Several families of one name share the port that the first one was given.
-            listener.bind((resolved[0], port, *resolved[2:]))
-            port = listener.getsockname()[1]
-            listener.listen(backlog)
-            listener.setblocking(False)
-    except OSError as error:
-        for listener in opened:
-            listener.close()
-        raise StartupError(_refusal(str(address), error)) from None
-    return opened
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it: small responses leave at once.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        listener.bind(place)
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _refusal(address: str, error: OSError) -> str:
@@ -156,31 +190,45 @@ def _remove_stale(path: str) -> None:
     raise StartupError(f"cannot listen on unix:{path}: another server listens there")
 
 
-def _is_open(fd: int) -> bool:
+def _duplicate(fd: int) -> int:
+    """A descriptor of our own: the given one stays with whoever opened it. `_adopt` tells about a bad number."""
     try:
-        os.fstat(fd)
+        return os.dup(fd)
     except OSError:
-        return False
-    return True
+        return fd
 
 
-def _adopt(fd: int) -> socket.socket:
+def _adopt(fd: int, name: str, backlog: int) -> socket.socket:
     try:
         listener = socket.socket(fileno=fd)
     except OSError:
-        raise StartupError(f"cannot listen on fd:{fd}: it is not an open socket") from None
-    listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if not listening:
-        listener.listen()
-    listener.setblocking(False)
-    if listener.family != socket.AF_UNIX:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):
+            os.close(fd)
+        raise StartupError(f"cannot listen on {name}: it is not an open socket") from None
+    try:
+        if listener.type != socket.SOCK_STREAM:
+            raise StartupError(f"cannot listen on {name}: it is not a stream socket")
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.listen(backlog)
+        listener.setblocking(False)
+        # The application's own child processes are not to hold the port.
+        listener.set_inheritable(False)
+        if listener.family != socket.AF_UNIX:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        listener.close()
+        raise StartupError(f"cannot listen on {name}: {error.strerror or error}") from None
+    except StartupError:
+        listener.close()
+        raise
     return listener
 
 
-def _systemd(environ: Mapping[str, str]) -> list[int]:
-    """Descriptors of systemd's socket activation, when they are meant for this process (sd_listen_fds(3))."""
+def _systemd(environ: MutableMapping[str, str]) -> list[int]:
+    """Descriptors of systemd's socket activation, when they are meant for this process. They are taken once."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = environ.get("LISTEN_FDS", "")
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
     return list(range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(count))) if count.isdecimal() else []

@@ -1,0 +1,83 @@
+"""What one server does to its own process: descriptors, garbage, and an end that is sure to come.
+
+Only the command line and `run` own their process; a server on somebody else's loop does none of this.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import resource
+import threading
+import time
+
+__all__ = ["ExitGuard", "raise_file_limit", "settle_memory"]
+
+log = logging.getLogger("swell")
+
+# Hard limits are often absurd (2**30 in containers), and the kernel sizes tables by the soft one.
+FILES_AT_MOST = 1 << 20
+
+
+def raise_file_limit() -> None:
+    """Raises the soft limit of open files to the hard one: each connection takes a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_AT_MOST if hard == resource.RLIM_INFINITY else min(hard, FILES_AT_MOST)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        log.debug("the limit of open files stays at %d: %s", soft, error)
+    else:
+        log.debug("the limit of open files was raised from %d to %d", soft, wanted)
+
+
+def settle_memory() -> None:
+    """What is alive once the application has started stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+class ExitGuard:
+    """Ends the process when it does not end by itself, because a thread or a task does not.
+
+    Python waits for every ordinary thread at exit, without a bound; a request that hangs in a thread pool would hold
+    the process for ever.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._deadline: float | None = None
+        self._called_off = False
+
+    def arm(self, seconds: float, code: int) -> None:
+        """Lets the process have so many more seconds, or fewer than it was given before."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            if self._deadline is None:
+                threading.Thread(target=self._wait, args=(code,), name="swell exit guard", daemon=True).start()
+            self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
+            self._changed.notify()
+
+    def call_off(self) -> None:
+        """The process lives on."""
+        with self._changed:
+            self._called_off = True
+            self._changed.notify()
+
+    def _wait(self, code: int) -> None:
+        with self._changed:
+            while not self._called_off and self._deadline is not None:
+                left = self._deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
+            if self._called_off:
+                return
+        running = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+        what = f"threads that still run ({', '.join(running)})" if running else "tasks that still run"
+        log.warning("ending without waiting any longer for %s", what)
+        logging.shutdown()
+        os._exit(code)
