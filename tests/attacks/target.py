@@ -57,7 +57,8 @@ class Target:
 
 @contextmanager
 def target(*options: str, **more: Any) -> Iterator[Target]:
-    """A server of its own for one test."""
+    """A server of its own for one test. Requests that never end are cut soon when it stops."""
+    options = ("--timeout-graceful-shutdown", "1", *options)
     with serving("hostile:app", *options, directory=SERVED, **more) as server:
         yield Target(server)
 

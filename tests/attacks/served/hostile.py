@@ -101,6 +101,14 @@ async def hold(scope: Message, receive: Receive, send: Send) -> None:
         released.cancel()
 
 
+async def announce(scope: Message, receive: Receive, send: Send) -> None:
+    """Says on the log that it has a place, and keeps it until the client leaves."""
+    name = scope["path"].split("/")[2]
+    print("in place", name, counts.get(name, 0), flush=True)
+    count(name)
+    await gone(receive)
+
+
 async def gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -166,6 +174,17 @@ async def slow_reader(scope: Message, receive: Receive, send: Send) -> None:
         if not message.get("more_body"):
             break
     await answer(send, str(total).encode())
+
+
+async def stubborn(scope: Message, receive: Receive, send: Send) -> None:
+    """Reads to the end, whatever that is, and answers whoever may still be there."""
+    while (message := await receive())["type"] != "http.disconnect" and message.get("more_body"):
+        pass
+    count(message["type"])
+    try:
+        await answer(send, b"anyway")
+    finally:
+        count("stubborn over")
 
 
 async def pause(scope: Message, receive: Receive, send: Send) -> None:
@@ -288,11 +307,13 @@ ROUTES: dict[str, Callable[[Message, Receive, Send], Awaitable[None]]] = {
     "set": set_event,
     "ignore": ignore,
     "hold": hold,
+    "announce": announce,
     "forever": forever,
     "late-stall": late_stall,
     "large": large,
     "stream": stream,
     "slow-reader": slow_reader,
+    "stubborn": stubborn,
     "pause": pause,
     "wrong": play,
     "lies": play,
