@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use swell_wire::h1::head::FieldSpan;
 use swell_wire::limits::HeadLimits;
 
@@ -118,11 +118,7 @@ pub(crate) struct Listener {
 
 /// Work for Python that a borrow has decided on.
 pub(crate) enum Wake {
-    /// Give a waiting `receive()` the end of the exchange.
-    HttpDisconnect(Py<PyAny>),
-    /// Give a waiting `receive()` a piece of the body.
-    HttpBody { link: Link, future: Py<PyAny>, body: Py<PyBytes>, more: bool },
-    /// Let a waiting `send()` go on.
+    /// Let a waiting `send()` go on, or a waiting `receive()` look again.
     Resume(Py<PyAny>),
     /// Give a waiting `receive()` a WebSocket message.
     WsMessage { link: Link, future: Py<PyAny>, message: Incoming },
@@ -312,17 +308,6 @@ impl Core {
 
     fn carry_out(&self, py: Python<'_>, wake: Wake) -> PyResult<()> {
         match wake {
-            Wake::HttpDisconnect(future) => {
-                self.complete(future.bind(py), || crate::http::receive::disconnect(py, &self.py))
-            }
-            Wake::HttpBody { link, future, body, more } => {
-                if self.is_done(future.bind(py))? {
-                    // Its waiter gave up; the next one gets it.
-                    self.with(|inner| crate::http::receive::put_back(py, inner, link, body, more));
-                    return Ok(());
-                }
-                self.complete(future.bind(py), || crate::http::receive::request(py, &self.py, Some(body), more))
-            }
             Wake::Resume(future) => self.complete(future.bind(py), || Ok(py.None().into_bound(py))),
             Wake::WsMessage { link, future, message } => {
                 if self.is_done(future.bind(py))? {
@@ -359,7 +344,7 @@ impl Core {
         Ok(())
     }
 
-    fn is_done(&self, future: &Bound<'_, PyAny>) -> PyResult<bool> {
+    pub(crate) fn is_done(&self, future: &Bound<'_, PyAny>) -> PyResult<bool> {
         future.call_method0(&self.py.names.done)?.is_truthy()
     }
 

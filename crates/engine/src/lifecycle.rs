@@ -31,7 +31,7 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
     match &mut conn.protocol {
         Protocol::Http(exchange) => {
             exchange.gone = true;
-            inner.wakes.extend(exchange.receivers.drain(..).map(Wake::HttpDisconnect));
+            inner.wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
             inner.wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
             if exchange.task.is_none() {
                 // It is in its first step, or over: whoever runs it sees `gone`.
@@ -225,7 +225,7 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
     }
     let head_only = match &mut conn.protocol {
         Protocol::Http(exchange) => {
-            inner.wakes.extend(exchange.receivers.drain(..).map(Wake::HttpDisconnect));
+            inner.wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
             inner.wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
             exchange.answer.head_only
         }

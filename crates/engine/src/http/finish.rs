@@ -24,7 +24,7 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
     let Inner { conns, wakes, deadlines, access, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     let Protocol::Http(exchange) = &mut conn.protocol else { return };
-    wakes.extend(exchange.receivers.drain(..).map(Wake::HttpDisconnect));
+    wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
     wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
     deadlines.disarm(Kind::Request, key.index);
     deadlines.disarm(Kind::Body, key.index);

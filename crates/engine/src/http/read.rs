@@ -23,7 +23,6 @@ use crate::io::poller::Event;
 use crate::io::slots::Key;
 use crate::io::socket;
 use crate::lifecycle::{self, Refused};
-use crate::py::callable::Link;
 use crate::py::headers::Memo;
 use crate::ws;
 
@@ -367,7 +366,6 @@ fn too_large(inner: &mut Inner, key: Key, head: &[u8]) {
 /// Body bytes of the current request.
 fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) -> Step {
     let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
-    let link = Link { key, serial: conn.serial, websocket: false };
     let Protocol::Http(exchange) = &mut conn.protocol else { return Step::Wait };
     let piece = match exchange.body.decoder.decode(bytes) {
         Ok(piece) => piece,
@@ -384,13 +382,10 @@ fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) 
         too_large(inner, key, b"");
         return Step::Ignore;
     }
-    if !exchange.receivers.is_empty() && (piece.done || !data.is_empty()) && !body.finished && body.buffered == 0 {
-        let future = exchange.receivers.remove(0);
-        body.finished = piece.done;
-        let body = pyo3::types::PyBytes::new(py, data).unbind();
-        inner.wakes.push(Wake::HttpBody { link, future, body, more: !piece.done });
-    } else {
-        body.put(py, data);
+    body.put(py, data);
+    if piece.done || !data.is_empty() {
+        // Each takes what it finds when it runs, and waits again when it finds nothing.
+        inner.wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
     }
     if piece.done {
         inner.deadlines.disarm(Kind::Body, key.index);

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyDict};
 use swell_wire::h1::response;
 
 use crate::conn::{Conn, BODY_HIGH};
-use crate::core::{Core, Handles, Inner};
+use crate::core::{Core, Handles};
 use crate::lifecycle;
 use crate::py::awaitable::{self, Answer};
 use crate::py::callable::Link;
@@ -43,12 +43,18 @@ fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
         Found::Disconnected => Ok(Answer::Ready(disconnect(py, &core.py)?.into_ptr())),
         Found::Body(body, more) => Ok(Answer::Ready(request(py, &core.py, body, more)?.into_ptr())),
         Found::Pull | Found::Nothing => {
+            // A future whose waiter gave up stays behind until somebody looks.
+            let waiting = core.with(|inner| {
+                current(inner.conns.get_mut(link.key), link).and_then(Conn::exchange).map(|exchange| std::mem::take(&mut exchange.receivers))
+            });
+            let mut waiting = waiting.unwrap_or_default();
+            waiting.retain(|future| !core.is_done(future.bind(py)).unwrap_or(true));
             let future = core.future(py)?;
-            let kept = future.clone().unbind();
+            waiting.push(future.clone().unbind());
             let placed = core.with(|inner| match current(inner.conns.get_mut(link.key), link) {
                 Some(conn) => match conn.exchange() {
                     Some(exchange) if !exchange.gone => {
-                        exchange.receivers.push(kept);
+                        exchange.receivers.append(&mut waiting);
                         true
                     }
                     _ => false,
@@ -56,7 +62,7 @@ fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
                 None => false,
             });
             if placed {
-                Ok(Answer::Wait(future.unbind()))
+                Ok(Answer::Retry(future.unbind()))
             } else {
                 Ok(Answer::Ready(disconnect(py, &core.py)?.into_ptr()))
             }
@@ -107,19 +113,6 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
         core.schedule(py);
     }
     found
-}
-
-/// Takes a piece back that nobody has received, in front of what came after it.
-pub(crate) fn put_back(py: Python<'_>, inner: &mut Inner, link: Link, piece: Py<PyBytes>, more: bool) {
-    let Some(exchange) = current(inner.conns.get_mut(link.key), link).and_then(Conn::exchange) else { return };
-    let body = &mut exchange.body;
-    body.finished &= more;
-    if let Some(later) = body.take(py) {
-        body.put(py, piece.as_bytes(py));
-        body.put(py, later.as_bytes(py));
-    } else {
-        body.put(py, piece.as_bytes(py));
-    }
 }
 
 /// `{"type": "http.request", …}`

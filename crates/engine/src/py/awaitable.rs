@@ -23,16 +23,24 @@ pub(crate) enum Answer {
     Ready(*mut ffi::PyObject),
     /// Wait for this future; its result is the result.
     Wait(Py<PyAny>),
+    /// Wait for this future, then ask again. Until then nothing is taken, so nothing is lost with a cancelled wait.
+    Retry(Py<PyAny>),
 }
 
 /// What is asked when the awaitable is stepped for the first time.
 pub(crate) type Ask = fn(Python<'_>, &Rc<Core>, Link) -> PyResult<Answer>;
 
 enum State {
-    Fresh { core: Rc<Core>, link: Link, ask: Ask },
-    /// The iterator of the future that is waited for.
-    Waiting(Py<PyAny>),
+    Fresh(Question),
+    /// The iterator of the future that is waited for, and what is asked when that is done.
+    Waiting(Py<PyAny>, Option<Question>),
     Over,
+}
+
+struct Question {
+    core: Rc<Core>,
+    link: Link,
+    ask: Ask,
 }
 
 #[repr(C)]
@@ -113,12 +121,12 @@ pub(crate) fn done() -> *mut ffi::PyObject {
 /// An awaitable that asks the engine when it is first stepped.
 #[inline]
 pub(crate) fn ask(py: Python<'_>, core: &Rc<Core>, link: Link, ask: Ask) -> PyResult<*mut ffi::PyObject> {
-    new(py, State::Fresh { core: Rc::clone(core), link, ask })
+    new(py, State::Fresh(Question { core: Rc::clone(core), link, ask }))
 }
 
 /// An awaitable that waits for `future`.
 pub(crate) fn wait(py: Python<'_>, future: &Bound<'_, PyAny>) -> PyResult<*mut ffi::PyObject> {
-    new(py, State::Waiting(iterator(future)?))
+    new(py, State::Waiting(iterator(future)?, None))
 }
 
 fn iterator(future: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -197,38 +205,48 @@ unsafe fn step(object: *mut ffi::PyObject) -> Stepped {
     // SAFETY: see above. The state is taken out, so that whatever runs below cannot see it half changed.
     let (py, this) = unsafe { (Python::assume_attached(), object.cast::<Step>()) };
     // SAFETY: the object is alive and this is the only access to its state.
-    let state = unsafe { std::mem::replace(&mut (*this).state, State::Over) };
-    let waiting = match state {
-        State::Over => {
-            PyRuntimeError::new_err("cannot reuse an awaitable that was already awaited").restore(py);
-            return Stepped::Raised;
-        }
-        State::Waiting(iterator) => iterator,
-        State::Fresh { core, link, ask } => match ask(py, &core, link) {
-            Ok(Answer::Ready(result)) => return Stepped::Returned(result),
-            Ok(Answer::Wait(future)) => match iterator(future.bind(py)) {
-                Ok(iterator) => iterator,
-                Err(error) => {
-                    error.restore(py);
-                    return Stepped::Raised;
-                }
-            },
-            Err(error) => {
-                error.restore(py);
+    let mut state = unsafe { std::mem::replace(&mut (*this).state, State::Over) };
+    loop {
+        let (waiting, retry) = match state {
+            State::Over => {
+                PyRuntimeError::new_err("cannot reuse an awaitable that was already awaited").restore(py);
                 return Stepped::Raised;
             }
-        },
-    };
-    let mut result = ptr::null_mut();
-    // SAFETY: the iterator is alive; the result is a new reference when the call says so.
-    match unsafe { ffi::PyIter_Send(waiting.as_ptr(), ffi::Py_None(), &mut result) } {
-        ffi::PySendResult::PYGEN_NEXT => {
-            // SAFETY: the object is alive; its state is `Over` since above and drops without running anything.
-            unsafe { (*this).state = State::Waiting(waiting) };
-            Stepped::Yielded(result)
+            State::Waiting(iterator, retry) => (iterator, retry),
+            State::Fresh(question) => {
+                let answer = (question.ask)(py, &question.core, question.link).and_then(|answer| match answer {
+                    Answer::Ready(result) => Ok(Err(result)),
+                    Answer::Wait(future) => Ok(Ok((iterator(future.bind(py))?, None))),
+                    Answer::Retry(future) => Ok(Ok((iterator(future.bind(py))?, Some(question)))),
+                });
+                match answer {
+                    Ok(Ok(wait)) => wait,
+                    Ok(Err(result)) => return Stepped::Returned(result),
+                    Err(error) => {
+                        error.restore(py);
+                        return Stepped::Raised;
+                    }
+                }
+            }
+        };
+        let mut result = ptr::null_mut();
+        // SAFETY: the iterator is alive; the result is a new reference when the call says so.
+        match unsafe { ffi::PyIter_Send(waiting.as_ptr(), ffi::Py_None(), &mut result) } {
+            ffi::PySendResult::PYGEN_NEXT => {
+                // SAFETY: the object is alive; its state is `Over` since above and drops without running anything.
+                unsafe { (*this).state = State::Waiting(waiting, retry) };
+                return Stepped::Yielded(result);
+            }
+            ffi::PySendResult::PYGEN_RETURN => match retry {
+                None => return Stepped::Returned(result),
+                Some(question) => {
+                    // SAFETY: `result` is a new reference.
+                    unsafe { ffi::Py_DECREF(result) };
+                    state = State::Fresh(question);
+                }
+            },
+            ffi::PySendResult::PYGEN_ERROR => return Stepped::Raised,
         }
-        ffi::PySendResult::PYGEN_RETURN => Stepped::Returned(result),
-        ffi::PySendResult::PYGEN_ERROR => Stepped::Raised,
     }
 }
 
@@ -282,7 +300,7 @@ unsafe extern "C" fn step_throw(object: *mut ffi::PyObject, arguments: *mut ffi:
     let (py, state) = unsafe {
         (Python::assume_attached(), std::mem::replace(&mut (*object.cast::<Step>()).state, State::Over))
     };
-    if let State::Waiting(iterator) = state {
+    if let State::Waiting(iterator, retry) = state {
         // SAFETY: `arguments` is the tuple of the call.
         let arguments = unsafe { Bound::from_borrowed_ptr(py, arguments) };
         let result = iterator
@@ -292,7 +310,7 @@ unsafe extern "C" fn step_throw(object: *mut ffi::PyObject, arguments: *mut ffi:
         return match result {
             Ok(value) => {
                 // SAFETY: the object is alive; the future caught the exception and is waited for further.
-                unsafe { (*object.cast::<Step>()).state = State::Waiting(iterator) };
+                unsafe { (*object.cast::<Step>()).state = State::Waiting(iterator, retry) };
                 value.into_ptr()
             }
             Err(error) => {
