@@ -26,7 +26,6 @@ use pyo3::prelude::*;
 fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::callable::prepare(py)?;
     py::awaitable::prepare(py)?;
-    py::starter::prepare(py)?;
     py::headers::prepare(py);
     module.add("BUILD_PROFILE", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;

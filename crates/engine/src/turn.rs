@@ -34,6 +34,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     if core.in_turn.replace(true) {
         return Ok(());
     }
+    core.py.starter.prepare(py)?;
     let started = clock::precise_ns();
     let mut events = Events::new();
     let mut result = Ok(());
@@ -65,6 +66,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
         }
     }
     core.in_turn.set(false);
+    core.py.starter.rest(py)?;
     result
 }
 
@@ -81,8 +83,14 @@ pub(crate) fn after(
         inner.fixed.refresh();
     });
     let nested = core.in_turn.replace(true);
+    if nested {
+        // A nested event loop inside a turn: what waits is that turn's to do.
+        return Ok(py.None().into_ptr());
+    }
+    core.py.starter.prepare(py)?;
     settle_all(py, core);
-    core.in_turn.set(nested);
+    core.py.starter.rest(py)?;
+    core.in_turn.set(false);
     match core.take_fatal() {
         Some(error) => Err(error),
         None => Ok(py.None().into_ptr()),

@@ -71,6 +71,7 @@ fn remember(py: Python<'_>, core: &Core, parsed: &mut Parsed, head: &[u8]) -> Py
                 http10: parsed.http10,
                 parts: parts(py, core, line)?,
                 block: block.to_vec(),
+                forwarded: headers::has_forwarding(block, &spans),
                 spans,
                 facts: parsed.facts,
                 fields,
@@ -118,7 +119,7 @@ fn open<'py>(
         state: shared_state(py, core),
         subprotocols: None,
     };
-    if let Some(peer) = trusted {
+    if let Some(peer) = trusted.filter(|_| memo.forwarded) {
         proxy::apply(py, core, &memo, peer, &mut details)?;
     }
     let forwarded = forwarded_client(core, key, &details.client);

@@ -23,6 +23,8 @@ pub(crate) struct Memo {
     pub(crate) spans: Vec<FieldSpan>,
     pub(crate) facts: FieldFacts,
     pub(crate) fields: Vec<Py<PyTuple>>,
+    /// There is a field that a proxy could have set (`Forwarded`, `X-Forwarded-*`).
+    pub(crate) forwarded: bool,
 }
 
 /// The request line as the scope's values.
@@ -52,6 +54,15 @@ pub(crate) fn tuples(py: Python<'_>, block: &[u8], spans: &[FieldSpan], before: 
         });
     }
     Ok(fields)
+}
+
+/// True when a proxy's field is among them.
+pub(crate) fn has_forwarding(block: &[u8], spans: &[FieldSpan]) -> bool {
+    spans.iter().any(|span| {
+        let name = span.name(block);
+        name.eq_ignore_ascii_case(b"forwarded")
+            || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+    })
 }
 
 /// A fresh list of the same tuples.

@@ -9,5 +9,6 @@ pub(crate) mod headers;
 pub(crate) mod message;
 pub(crate) mod names;
 pub(crate) mod rawtype;
+pub(crate) mod registry;
 pub(crate) mod scope;
 pub(crate) mod starter;

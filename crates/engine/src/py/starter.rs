@@ -1,48 +1,69 @@
 //! Starting the application as a real `asyncio.Task` that runs its first step at once.
 //!
 //! From 3.12.5 on asyncio does that itself (`eager_start=True`). Before, the task's constructor hands its first step
-//! to `loop.call_soon`; for the duration of the constructor call the loop *instance* carries a `call_soon` of ours
-//! that keeps that one callback, which is then run in the task's context. Everything else about the task is
-//! asyncio's own. A loop with a task factory, or `eager_start = off`, gets ordinary scheduling.
+//! to `loop.call_soon`; while the engine starts tasks the loop *instance* carries a `call_soon` of ours that keeps that
+//! one callback, which is then run in the task's context, and passes everything else on. Everything else about the task
+//! is asyncio's own. A loop with a task factory, or `eager_start = off`, gets ordinary scheduling.
 
-use std::cell::UnsafeCell;
-use std::ffi::c_void;
+use std::cell::Cell;
 use std::ptr;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString};
 
-use super::rawtype::{self, slot};
+use super::registry::Registry;
 
 pub(crate) struct Starter {
     task_type: Py<PyAny>,
     event_loop: Py<PyAny>,
     way: Way,
-    /// Keyword names of the constructor call.
-    keywords: Py<PyTuple>,
+    /// Keyword arguments of the constructor; `context` is set for each call. One dict, reused: the interpreter would
+    /// otherwise build one per task.
+    options: Py<PyDict>,
+    context_key: Py<PyString>,
 }
 
 enum Way {
     /// The constructor runs the first step.
     Eager,
     /// We run the first step that the constructor scheduled.
-    Captured { namespace: Py<PyDict>, capture: Py<PyAny> },
+    Captured(Captured),
     /// The loop runs the first step on its next turn.
     Scheduled,
     /// `loop.create_task`, because the loop has a task factory.
     Factory,
 }
 
-#[repr(C)]
-struct Capture {
-    base: ffi::PyObject,
-    /// The type of a C task's first step; other callbacks are passed on.
-    wanted: *mut ffi::PyTypeObject,
-    caught: *mut ffi::PyObject,
-    /// The loop's own method, for everything else.
-    real: *mut ffi::PyObject,
+struct Captured {
+    /// The loop instance's `__dict__`.
+    namespace: Py<PyDict>,
+    key: Py<PyString>,
+    /// Our `call_soon` and what it keeps.
+    function: Py<PyAny>,
+    catcher: Py<Catcher>,
+    registry: Option<Registry>,
+    /// A `call_soon` that the instance had before (a debugger's), put back afterwards.
+    before: Cell<Option<Py<PyAny>>>,
 }
+
+/// What our `call_soon` needs to know.
+#[pyclass(frozen, module = "swell._core")]
+struct Catcher {
+    /// The type of a C task's first step; other callbacks are passed on. Null during the trial: anything is kept.
+    wanted: Cell<*mut ffi::PyTypeObject>,
+    /// A task's constructor is running.
+    catching: Cell<bool>,
+    caught: Cell<Option<Py<PyAny>>>,
+    /// The loop's own method.
+    real: Py<PyAny>,
+}
+
+// SAFETY: only touched with the GIL held; the cells are never borrowed across a call.
+unsafe impl Send for Catcher {}
+// SAFETY: as above.
+unsafe impl Sync for Catcher {}
 
 impl Starter {
     pub(crate) fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>, eager: bool) -> PyResult<Self> {
@@ -56,15 +77,24 @@ impl Starter {
         } else if (version.major, version.minor, version.patch) >= (3, 12, 5) {
             Way::Eager
         } else {
-            Self::captured(py, event_loop, &task_type)?
+            Captured::try_new(py, event_loop, &task_type)?.map_or(Way::Scheduled, Way::Captured)
         };
-        let names: &[&str] = match way {
-            Way::Eager => &["loop", "context", "eager_start"],
-            _ => &["loop", "context"],
-        };
-        let interned = names.iter().map(|name| pyo3::types::PyString::intern(py, name));
-        let keywords = PyTuple::new(py, interned)?.unbind();
-        Ok(Self { task_type: task_type.unbind(), event_loop: event_loop.clone().unbind(), way, keywords })
+        let options = PyDict::new(py);
+        options.set_item("loop", event_loop)?;
+        options.set_item("context", py.None())?;
+        match way {
+            Way::Eager => options.set_item("eager_start", true)?,
+            // These versions would format "Task-N" for each: 5 % of a small request's own time.
+            Way::Captured(_) => options.set_item("name", "swell request")?,
+            Way::Scheduled | Way::Factory => {}
+        }
+        Ok(Self {
+            task_type: task_type.unbind(),
+            event_loop: event_loop.clone().unbind(),
+            way,
+            options: options.unbind(),
+            context_key: PyString::intern(py, "context").unbind(),
+        })
     }
 
     /// True when the first step is made before [`Self::start`] returns.
@@ -76,44 +106,26 @@ impl Starter {
     pub(crate) fn describe(&self) -> &'static str {
         match self.way {
             Way::Eager => "eager",
-            Way::Captured { .. } => "captured",
+            Way::Captured(_) => "captured",
             Way::Scheduled => "scheduled",
             Way::Factory => "factory",
         }
     }
 
-    /// Learns from a trial task what a first step looks like on this interpreter; falls back to scheduling.
-    fn captured(py: Python<'_>, event_loop: &Bound<'_, PyAny>, task_type: &Bound<'_, PyAny>) -> PyResult<Way> {
-        let Ok(namespace) = event_loop.getattr("__dict__").and_then(|dict| Ok(dict.cast_into::<PyDict>()?)) else {
-            return Ok(Way::Scheduled);
-        };
-        let call_soon = event_loop.getattr("call_soon")?;
-        let capture = new_capture(py, call_soon.clone().unbind())?;
-        let coroutine = {
-            let scope = PyDict::new(py);
-            py.run(c"async def trial():\n    pass\ncoroutine = trial()\n", Some(&scope), Some(&scope))?;
-            scope.get_item("coroutine")?.ok_or_else(|| pyo3::exceptions::PyRuntimeError::new_err("no trial task"))?
-        };
-        let options = PyDict::new(py);
-        options.set_item("loop", event_loop)?;
-        namespace.set_item("call_soon", capture.bind(py))?;
-        let task = task_type.call((&coroutine,), Some(&options));
-        namespace.del_item("call_soon")?;
-        task?;
-        // SAFETY: `capture` is a live Capture and the GIL is held; with `wanted` null it keeps any callback.
-        let first_step = unsafe {
-            let this = capture.as_ptr().cast::<Capture>();
-            Bound::from_owned_ptr_or_opt(py, std::mem::replace(&mut (*this).caught, ptr::null_mut()))
-        };
-        let Some(first_step) = first_step else {
-            // Not a C task, or a loop that does not look up `call_soon` on its instance: the trial is scheduled.
-            return Ok(Way::Scheduled);
-        };
-        // SAFETY: as above; types of the interpreter live as long as it does.
-        unsafe { (*capture.as_ptr().cast::<Capture>()).wanted = ffi::Py_TYPE(first_step.as_ptr()) };
-        // The engine is made inside a task, where another cannot be stepped: the trial ends with the loop's next turn.
-        call_soon.call1((first_step,))?;
-        Ok(Way::Captured { namespace: namespace.unbind(), capture })
+    /// To be called before tasks are started in a turn; [`Starter::rest`] follows.
+    pub(crate) fn prepare(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.way {
+            Way::Captured(captured) => captured.install(py),
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves the loop as it was.
+    pub(crate) fn rest(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.way {
+            Way::Captured(captured) => captured.remove(py),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the task of `coroutine` in `context` and runs its first step where possible.
@@ -128,15 +140,26 @@ impl Starter {
         context: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = coroutine.py();
-        if let Way::Factory = self.way {
-            let options = PyDict::new(py);
-            options.set_item("context", context)?;
-            return self.event_loop.bind(py).call_method("create_task", (coroutine,), Some(&options));
+        match &self.way {
+            Way::Captured(captured) => {
+                let catcher = captured.catcher.get();
+                catcher.catching.set(true);
+                let task = self.construct(coroutine, context);
+                catcher.catching.set(false);
+                let first_step = catcher.caught.take();
+                let task = task?;
+                if let Some(first_step) = first_step {
+                    run_in(first_step.bind(py), context)?;
+                }
+                Ok(task)
+            }
+            Way::Factory => {
+                let options = PyDict::new(py);
+                options.set_item(&self.context_key, context)?;
+                self.event_loop.bind(py).call_method("create_task", (coroutine,), Some(&options))
+            }
+            Way::Eager | Way::Scheduled => self.construct(coroutine, context),
         }
-        if let Way::Captured { namespace, capture } = &self.way {
-            return self.start_captured(coroutine, context, namespace.bind(py), capture);
-        }
-        self.construct(coroutine, context)
     }
 
     #[inline]
@@ -146,116 +169,136 @@ impl Starter {
         context: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = coroutine.py();
-        // SAFETY: all objects are alive; the number of values matches the keyword names (three for `Eager`).
-        unsafe {
-            let arguments = [coroutine.as_ptr(), self.event_loop.as_ptr(), context.as_ptr(), ffi::Py_True()];
-            let task =
-                ffi::PyObject_Vectorcall(self.task_type.as_ptr(), arguments.as_ptr(), 1, self.keywords.as_ptr());
+        let options = self.options.bind(py);
+        options.set_item(self.context_key.bind(py), context)?;
+        // SAFETY: all objects are alive; the tuple takes its own reference to the coroutine.
+        let task = unsafe {
+            let arguments = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_Pack(1, coroutine.as_ptr()))?;
+            let task = ffi::PyObject_Call(self.task_type.as_ptr(), arguments.as_ptr(), options.as_ptr());
             Bound::from_owned_ptr_or_err(py, task)
-        }
-    }
-
-    #[inline]
-    fn start_captured<'py>(
-        &self,
-        coroutine: &Bound<'py, PyAny>,
-        context: &Bound<'py, PyAny>,
-        namespace: &Bound<'py, PyDict>,
-        capture: &Py<PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = coroutine.py();
-        let name = pyo3::intern!(py, "call_soon");
-        // Something else may carry a `call_soon` of its own on the instance (a debugger): it is put back.
-        let before = namespace.get_item(name)?;
-        namespace.set_item(name, capture.bind(py))?;
-        let task = self.construct(coroutine, context);
-        match &before {
-            None => namespace.del_item(name)?,
-            Some(before) => namespace.set_item(name, before)?,
-        }
-        // SAFETY: `capture` is a live Capture and the GIL is held.
-        let first_step = unsafe {
-            let this = capture.as_ptr().cast::<Capture>();
-            Bound::from_owned_ptr_or_opt(py, std::mem::replace(&mut (*this).caught, ptr::null_mut()))
         };
-        let task = task?;
-        if let Some(first_step) = first_step {
-            // SAFETY: the context is a fresh copy that nobody has entered; exit follows enter.
-            unsafe {
-                if ffi::PyContext_Enter(context.as_ptr()) < 0 {
-                    return Err(PyErr::fetch(py));
-                }
-                let result = ffi::PyObject_CallNoArgs(first_step.as_ptr());
-                let failed = result.is_null().then(|| PyErr::fetch(py));
-                ffi::Py_XDECREF(result);
-                ffi::PyContext_Exit(context.as_ptr());
-                if let Some(error) = failed {
-                    return Err(error);
-                }
-            }
-        }
-        Ok(task)
+        // The dict must not keep the request's context alive.
+        options.set_item(self.context_key.bind(py), py.None())?;
+        task
     }
 }
 
-struct CaptureType(UnsafeCell<*mut ffi::PyTypeObject>);
-
-// SAFETY: written once at import with the GIL held, read with the GIL held.
-unsafe impl Sync for CaptureType {}
-
-static CAPTURE: CaptureType = CaptureType(UnsafeCell::new(ptr::null_mut()));
-
-/// Makes the type; called when the module is imported.
-pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
-    let mut slots = vec![
-        slot(ffi::Py_tp_dealloc, capture_deallocate as *mut c_void),
-        slot(ffi::Py_tp_call, capture_call as *mut c_void),
-    ];
-    let of = rawtype::make(py, c"swell._core.Capture", size_of::<Capture>(), 0, &mut slots)?;
-    // SAFETY: the GIL is held (`py`), before any use.
-    unsafe { *CAPTURE.0.get() = of };
-    Ok(())
-}
-
-fn new_capture(py: Python<'_>, real: Py<PyAny>) -> PyResult<Py<PyAny>> {
-    // SAFETY: the type was made at import; a fresh object's fields are zeroed, then written.
+/// Calls `step` in `context`, as the loop would.
+fn run_in(step: &Bound<'_, PyAny>, context: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: the context is a fresh copy that nobody has entered; exit follows enter.
     unsafe {
-        let object = ffi::PyType_GenericAlloc(*CAPTURE.0.get(), 0);
-        if object.is_null() {
-            return Err(PyErr::fetch(py));
+        if ffi::PyContext_Enter(context.as_ptr()) < 0 {
+            return Err(PyErr::fetch(step.py()));
         }
-        (*object.cast::<Capture>()).real = real.into_ptr();
-        Ok(Bound::from_owned_ptr(py, object).unbind())
+        let result = step.call0();
+        ffi::PyContext_Exit(context.as_ptr());
+        result.map(drop)
     }
 }
 
-unsafe extern "C" fn capture_call(
-    object: *mut ffi::PyObject,
-    arguments: *mut ffi::PyObject,
+impl Captured {
+    /// Learns from a trial task what a first step looks like on this interpreter. None where it cannot be caught: no
+    /// C tasks, or a loop that does not look up `call_soon` on its instance; the trial is then scheduled.
+    fn try_new(py: Python<'_>, event_loop: &Bound<'_, PyAny>, task_type: &Bound<'_, PyAny>) -> PyResult<Option<Self>> {
+        let Ok(namespace) = event_loop.getattr("__dict__").and_then(|dict| Ok(dict.cast_into::<PyDict>()?)) else {
+            return Ok(None);
+        };
+        let call_soon = event_loop.getattr("call_soon")?;
+        let catcher = Bound::new(
+            py,
+            Catcher {
+                wanted: Cell::new(ptr::null_mut()),
+                catching: Cell::new(true),
+                caught: Cell::new(None),
+                real: call_soon.clone().unbind(),
+            },
+        )?;
+        let function = function(py, catcher.as_any())?;
+        let captured = Self {
+            namespace: namespace.unbind(),
+            key: PyString::intern(py, "call_soon").unbind(),
+            function: function.unbind(),
+            catcher: catcher.unbind(),
+            registry: Registry::find(py),
+            before: Cell::new(None),
+        };
+        let scope = PyDict::new(py);
+        py.run(c"async def trial():\n    pass\ncoroutine = trial()\n", Some(&scope), Some(&scope))?;
+        let coroutine =
+            scope.get_item("coroutine")?.ok_or_else(|| PyRuntimeError::new_err("there is no trial coroutine"))?;
+        let options = PyDict::new(py);
+        options.set_item("loop", event_loop)?;
+        captured.install(py)?;
+        let task = task_type.call((&coroutine,), Some(&options));
+        captured.remove(py)?;
+        task?;
+        let catcher = captured.catcher.get();
+        catcher.catching.set(false);
+        let Some(first_step) = catcher.caught.take() else { return Ok(None) };
+        catcher.wanted.set(first_step.bind(py).get_type().as_type_ptr());
+        // The engine is made inside a task, where another cannot be stepped: the trial ends with the loop's next turn.
+        call_soon.call1((first_step,))?;
+        Ok(Some(captured))
+    }
+
+    fn install(&self, py: Python<'_>) -> PyResult<()> {
+        let namespace = self.namespace.bind(py);
+        self.before.set(namespace.get_item(self.key.bind(py))?.map(Bound::unbind));
+        namespace.set_item(self.key.bind(py), self.function.bind(py))?;
+        match &self.registry {
+            Some(registry) => registry.install(py),
+            None => Ok(()),
+        }
+    }
+
+    fn remove(&self, py: Python<'_>) -> PyResult<()> {
+        let namespace = self.namespace.bind(py);
+        match self.before.take() {
+            Some(before) => namespace.set_item(self.key.bind(py), before)?,
+            None => namespace.del_item(self.key.bind(py))?,
+        }
+        match &self.registry {
+            Some(registry) => registry.remove(py),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `call_soon` as a native function whose `self` is the catcher.
+fn function<'py>(py: Python<'py>, catcher: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: c"call_soon".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call_soon },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: ptr::null(),
+    }));
+    // SAFETY: the definition lives as long as the process; the function keeps its own reference to the catcher.
+    unsafe {
+        let function = ffi::PyCFunction_NewEx(definition, catcher.as_ptr(), ptr::null_mut());
+        Bound::from_owned_ptr_or_err(py, function)
+    }
+}
+
+unsafe extern "C" fn call_soon(
+    catcher: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: called by the interpreter with a Capture, a tuple and a dict or null.
+    // SAFETY: the interpreter calls this with the GIL held and `self` as given above; a callback is the first argument.
     unsafe {
-        let this = object.cast::<Capture>();
-        let callback =
-            if ffi::PyTuple_GET_SIZE(arguments) == 1 { ffi::PyTuple_GET_ITEM(arguments, 0) } else { ptr::null_mut() };
-        let expected = (*this).wanted.is_null() || (!callback.is_null() && ffi::Py_TYPE(callback) == (*this).wanted);
-        if !callback.is_null() && (*this).caught.is_null() && expected {
-            (*this).caught = ffi::Py_NewRef(callback);
-            return ffi::Py_NewRef(ffi::Py_None());
+        let py = Python::assume_attached();
+        let object = Bound::from_borrowed_ptr(py, catcher);
+        let catcher = object.cast_unchecked::<Catcher>().get();
+        if count == 1 && catcher.catching.get() {
+            let callback = *arguments;
+            let wanted = catcher.wanted.get();
+            if wanted.is_null() || ffi::Py_TYPE(callback) == wanted {
+                catcher.catching.set(false);
+                catcher.caught.set(Some(Bound::from_borrowed_ptr(py, callback).unbind()));
+                return ffi::Py_NewRef(ffi::Py_None());
+            }
         }
-        ffi::PyObject_Call((*this).real, arguments, keywords)
-    }
-}
-
-unsafe extern "C" fn capture_deallocate(object: *mut ffi::PyObject) {
-    // SAFETY: called once, by the interpreter; the fields are owned references or null.
-    unsafe {
-        let this = object.cast::<Capture>();
-        ffi::Py_XDECREF((*this).caught);
-        ffi::Py_XDECREF((*this).real);
-        let of = ffi::Py_TYPE(object);
-        ffi::PyObject_Free(object.cast());
-        ffi::Py_DECREF(of.cast());
+        ffi::PyObject_Vectorcall(catcher.real.as_ptr(), arguments, count as usize, keywords)
     }
 }

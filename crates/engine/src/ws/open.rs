@@ -59,7 +59,7 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
         state: launch::shared_state(py, core),
         subprotocols: Some(PyList::new(py, &offer.subprotocols)?),
     };
-    if let Some(peer) = trusted {
+    if let Some(peer) = trusted.filter(|_| memo.forwarded) {
         proxy::apply(py, core, &memo, peer, &mut details)?;
     }
     let forwarded = launch::forwarded_client(core, key, &details.client);
