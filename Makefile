@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*') $(wildcard crates/*/Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test check bench bench-soak fuzz autobahn h1spec format clean
+.PHONY: help build serve test check bench bench-soak fuzz autobahn h1spec docs format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,17 +30,41 @@ $(VENV)/tested: $(VENV)/built tests/requirements.txt
 	tests/install-system-packages
 	@touch $@
 
-test: $(VENV)/tested ## Run all tests
+test: $(VENV)/tested ## Run all tests (ARGS="-k name" for some of the Python ones)
 	cargo test --quiet --package swell-wire
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/tested ## Lint, types, formats, native stub
+check: $(VENV)/tested ## Lint, types, formats, the native stub, licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest swell._core
 	cargo fmt --all --check
-	cargo clippy --all-targets --quiet -- -D warnings
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and sources of the crates are not checked"; fi
+
+bench: ## Measure Swell beside its peers (about half an hour; ARGS="--quick" for a look)
+	$(PYTHON) bench/run.py $(ARGS)
+
+bench-soak: ## Four minutes of mixed load with clients that come, go and stall
+	$(PYTHON) bench/soak.py $(ARGS)
+
+FUZZ_SECONDS ?= 60
+fuzz: ## Fuzz heads, chunked bodies and WebSocket frames, FUZZ_SECONDS each
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-fuzz
+	cd crates/wire && for target in head chunked frame; do \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 || exit 1; \
+	done
+
+autobahn: $(VENV)/tested ## Autobahn's 517 WebSocket cases; writes docs/autobahn.md (needs a Python 2.7)
+	$(BIN)/python tools/autobahn/run.py $(ARGS)
+
+h1spec: $(VENV)/tested ## uNetworking's h1spec; H1SPEC=DIR names a checkout of it
+	$(BIN)/python tools/h1spec/run.py $(H1SPEC)
+
+docs: build ## Make the tables of options and limits anew
+	$(BIN)/python -m swell.config.docs docs
 
 format: $(VENV)/tested ## Format everything
 	$(BIN)/ruff check --fix .
@@ -48,4 +72,4 @@ format: $(VENV)/tested ## Format everything
 	cargo fmt --all
 
 clean: ## Remove what was built
-	rm -rf $(VENV) target
+	rm -rf $(VENV) target bench/.venv bench/load/target crates/wire/fuzz/target .cache
