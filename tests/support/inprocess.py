@@ -160,7 +160,7 @@ async def _serve(
     logger.setLevel(logging.DEBUG)
     try:
         with backend.listener(directory) as listener:
-            server = Server(Config.make(app, **{"lifespan": "off", **options}))
+            server = Server(Config.make(app, **{"lifespan": "off", "access_log": False, **options}))
             serve = asyncio.ensure_future(server.serve([listener]))
             try:
                 async with asyncio.timeout(SECONDS):
