@@ -49,6 +49,7 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
                 readable: false,
                 out: OutBuf::default(),
                 dirty: false,
+                refused: false,
                 memo: None,
                 queued_at: None,
                 request_id: None,

@@ -35,6 +35,8 @@ pub(crate) struct Conn {
     pub(crate) out: OutBuf,
     /// It is in the engine's list of connections to flush.
     pub(crate) dirty: bool,
+    /// The server has answered in the application's place: for the application the client is gone.
+    pub(crate) refused: bool,
     pub(crate) memo: Option<Box<Memo>>,
     /// When the head was complete of a request that waits for a place (the precise clock's nanoseconds).
     pub(crate) queued_at: Option<u64>,

@@ -227,6 +227,7 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
         Protocol::Http(exchange) => {
             inner.wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
             inner.wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
+            conn.refused = true;
             exchange.answer.head_only
         }
         _ => false,

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use pyo3::exceptions::asyncio::CancelledError;
+use pyo3::exceptions::PyBaseExceptionGroup;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use swell_wire::h1::cycle::Response;
@@ -151,8 +152,9 @@ pub(crate) fn name(inner: &mut Inner, key: Key) -> String {
 /// Logs an exception that left the application. One that the disconnect caused is no error.
 pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone: bool) {
     let cancelled = error.is_instance_of::<CancelledError>(py);
-    let quiet = error.is_instance_of::<ClientDisconnected>(py) || (gone && cancelled);
     let value = error.into_value(py).into_any();
+    let disconnected = value.bind(py).is_instance_of::<ClientDisconnected>();
+    let quiet = disconnected || (gone && cancelled) || led_by_disconnect(value.bind(py), CHAIN_MAX);
     core.with(|inner| {
         let mut name = name(inner, link.key);
         let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial);
@@ -160,8 +162,8 @@ pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone
             name = format!("{name} id={id}");
         }
         if quiet {
-            inner.report(level::DEBUG, format!("{name}: the application ended after the client had gone"));
-            inner.wakes.push(Wake::Drop(value));
+            let text = format!("{name}: the application ended after the client had gone");
+            inner.wakes.push(Wake::Report { level: level::DEBUG, text, error: Some(value) });
             return;
         }
         inner.stats.application_errors += 1;
@@ -172,6 +174,28 @@ pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone
         };
         inner.wakes.push(Wake::Report { level: level::ERROR, text, error: Some(value) });
     });
+}
+
+/// How far a chain of causes is followed.
+const CHAIN_MAX: u32 = 32;
+
+/// True when an exception was raised because of a `ClientDisconnected`, or is a group of nothing else: frameworks wrap it.
+fn led_by_disconnect(error: &Bound<'_, PyAny>, depth: u32) -> bool {
+    if error.is_instance_of::<ClientDisconnected>() {
+        return true;
+    }
+    if depth == 0 {
+        return false;
+    }
+    let py = error.py();
+    if error.is_instance_of::<PyBaseExceptionGroup>() {
+        let parts = error.getattr("exceptions").and_then(|parts| parts.try_iter()?.collect::<PyResult<Vec<_>>>());
+        return parts.is_ok_and(|parts| parts.iter().all(|part| led_by_disconnect(part, depth - 1)));
+    }
+    ["__cause__", "__context__"].iter().any(|link| {
+        let before = error.getattr(*link).unwrap_or_else(|_| py.None().into_bound(py));
+        !before.is_none() && led_by_disconnect(&before, depth - 1)
+    })
 }
 
 /// Replaces a response of which nothing was sent by the server's own; later, cuts the connection.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -21,6 +22,7 @@ use crate::lifecycle;
 use crate::proxy;
 use crate::py::callable::{self, Action, Link};
 use crate::py::headers::{self, Memo, REMEMBER_MAX};
+use crate::py::message::type_name;
 use crate::py::scope::{line_parts, Details};
 use crate::request_id;
 use crate::ws;
@@ -309,6 +311,15 @@ fn step<'py>(
     };
     // SAFETY: a type check on a live object.
     if unsafe { ffi::PyCoro_CheckExact(coroutine.as_ptr()) } == 0 {
+        // SAFETY: a type check on a live object; a generator may be a coroutine of the old kind.
+        let generator = unsafe { ffi::PyGen_CheckExact(coroutine.as_ptr()) } != 0;
+        if !generator && !coroutine.hasattr("__await__")? {
+            return Err(PyTypeError::new_err(format!(
+                "an ASGI application returns an awaitable when it is called with scope, receive and send; this one \
+                 returned {}",
+                type_name(&coroutine)
+            )));
+        }
         coroutine = handles.as_coroutine.bind(py).call1((coroutine,))?;
     }
     // SAFETY: the lifespan's context is a context object.

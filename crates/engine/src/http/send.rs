@@ -12,7 +12,7 @@ use swell_wire::h1::cycle::{BodyStep, Held, Violation};
 use swell_wire::h1::response::{self, bodiless_status, Noticed};
 
 use super::{files, finish};
-use crate::conn::{Conn, Exchange, OUT_HIGH};
+use crate::conn::{Conn, Exchange, DRAIN_MAX, OUT_HIGH};
 use crate::core::{Core, Inner};
 use crate::io::outbuf::PIN_FROM;
 use crate::lifecycle;
@@ -59,8 +59,8 @@ pub(crate) fn deliver(
 /// Looks the exchange up and works on it.
 ///
 /// # Errors
-/// [`ClientDisconnected`] when the client has gone, `MessageError` when the response is already complete or `work`
-/// finds a violation.
+/// [`ClientDisconnected`] when the client has gone or was refused meanwhile, `MessageError` when the response is already
+/// complete or `work` finds a violation.
 pub(crate) fn with_exchange<R>(
     core: &Core,
     link: Link,
@@ -68,8 +68,13 @@ pub(crate) fn with_exchange<R>(
     work: impl FnOnce(&mut Inner) -> Result<R, Violation>,
 ) -> PyResult<R> {
     let result = core.with(|inner| {
-        let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial);
-        match conn.and_then(Conn::exchange) {
+        let Some(conn) = inner.conns.get_mut(link.key) else { return Err(None) };
+        if conn.serial != link.serial {
+            return Err(Some(Violation::AfterEnd));
+        }
+        let refused = conn.refused;
+        match conn.exchange() {
+            None if refused => Err(None),
             None => Err(Some(Violation::AfterEnd)),
             Some(exchange) if exchange.gone => Err(None),
             Some(_) => work(inner).map_err(Some),
@@ -149,12 +154,12 @@ fn body(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
     let data = body.as_ref().map_or(&b""[..], |body| body.as_bytes());
     let complete = with_exchange(core, link, message, |inner| {
         event(inner, link, data.len() as u64, last, |conn| {
-            if data.len() >= PIN_FROM {
-                if let Some(body) = &body {
+            match &body {
+                // A subclass may have a destructor, which must not run when the buffer lets go of it.
+                Some(body) if data.len() >= PIN_FROM && body.is_exact_instance_of::<PyBytes>() => {
                     conn.out.pin(body.clone().unbind(), data.as_ptr(), data.len());
                 }
-            } else {
-                conn.out.write(|out| out.extend_from_slice(data));
+                _ => conn.out.write(|out| out.extend_from_slice(data)),
             }
         })
     })?;
@@ -173,6 +178,10 @@ pub(crate) fn event(
     let Some(conn) = conns.get_mut(link.key) else { return Ok(false) };
     let Some(exchange) = conn.exchange() else { return Ok(false) };
     let BodyStep { head, write, complete } = exchange.response.body(length, last)?;
+    if complete && !super::read::worth_draining(&exchange.body.decoder, DRAIN_MAX) {
+        // What is left of the request is too much to read for the sake of the next one (RFC 9112 §9.6).
+        exchange.answer.keep_alive = false;
+    }
     if let (Some(record), true) = (&mut exchange.record, write != swell_wire::h1::cycle::Write::Drop) {
         record.bytes_out += length;
     }

@@ -12,6 +12,7 @@ use super::names::Names;
 
 /// Scope templates of one listener.
 pub(crate) struct Templates {
+    asgi: Py<PyDict>,
     http: Py<PyDict>,
     websocket: Py<PyDict>,
     http_extensions: Py<PyDict>,
@@ -48,13 +49,13 @@ impl Templates {
             }
             Ok(all.unbind())
         };
+        let asgi = PyDict::new(py);
+        asgi.set_item("version", "3.0")?;
+        asgi.set_item("spec_version", "2.5")?;
         let template = |kind: &Py<PyString>, scheme: &str| -> PyResult<Bound<'_, PyDict>> {
-            let asgi = PyDict::new(py);
-            asgi.set_item("version", "3.0")?;
-            asgi.set_item("spec_version", "2.5")?;
             let scope = PyDict::new(py);
             scope.set_item(&names.type_, kind)?;
-            scope.set_item(&names.asgi, asgi)?;
+            scope.set_item(&names.asgi, py.None())?;
             scope.set_item(&names.http_version, &names.http_1_1)?;
             scope.set_item(&names.server, server)?;
             scope.set_item(&names.client, py.None())?;
@@ -74,6 +75,7 @@ impl Templates {
             Ok(scope)
         };
         Ok(Self {
+            asgi: asgi.unbind(),
             http: template(&names.http, "http")?.unbind(),
             websocket: template(&names.websocket, "ws")?.unbind(),
             http_extensions: extensions(&HTTP_EXTENSIONS)?,
@@ -103,7 +105,13 @@ impl Templates {
         scope.set_item(names.query_string.bind(py), parts.query_string.bind(py))?;
         scope.set_item(names.headers.bind(py), details.headers)?;
         scope.set_item(names.client.bind(py), details.client)?;
-        scope.set_item(names.extensions.bind(py), extensions.bind(py).copy()?)?;
+        // Nothing that an application may change is shared between scopes, down to the last dict.
+        let offered = extensions.bind(py).copy()?;
+        for (name, _) in extensions.bind(py) {
+            offered.set_item(name, PyDict::new(py))?;
+        }
+        scope.set_item(names.extensions.bind(py), offered)?;
+        scope.set_item(names.asgi.bind(py), self.asgi.bind(py).copy()?)?;
         if details.http10 {
             scope.set_item(names.http_version.bind(py), names.http_1_0.bind(py))?;
         }
