@@ -79,7 +79,7 @@ class EngineSettings:
             request_id_header=config.request_id_header,
             request_id_response=config.request_id_response,
             forwarders=",".join(config.forwarded_allow_ips) if config.proxy_headers else "",
-            forwarded_convention="x-forwarded",
+            forwarded_convention=config.forwarded_fields,
             proxy_protocol_from=",".join(config.proxy_protocol_from),
             limit_request_line=config.limit_request_line,
             limit_head_fields=config.limit_head_fields,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from swell.config.kinds import flag, networks
+from swell.config.kinds import choice, flag, networks
 from swell.config.option import option
 
 __all__ = ["Proxies"]
@@ -19,7 +19,13 @@ class Proxies:
     proxy_headers: bool = option(
         flag(),
         True,
-        "Take client and scheme from X-Forwarded-For, X-Forwarded-Proto or Forwarded, of trusted peers only.",
+        "Take client and scheme from the fields that proxies set, of trusted peers only.",
+    )
+    forwarded_fields: Literal["x-forwarded", "forwarded"] = option(
+        choice("x-forwarded", "forwarded"),
+        "x-forwarded",
+        "Which fields the proxies set: X-Forwarded-For and X-Forwarded-Proto, or Forwarded (RFC 7239).",
+        why="Nearly all proxies set these. Reading both would let a client forge the kind that its proxy passes through.",
     )
     forwarded_allow_ips: tuple[str, ...] = option(
         networks("*", "unix"),
