@@ -143,3 +143,11 @@ def test_16_half_closed_clients_are_not_spun_on(hostile: Target) -> None:
     assert cpu_seconds(hostile.pid) - spent < 2.0
     for context, _ in connections:
         context.__exit__(None, None, None)
+
+
+def test_16_a_half_closed_client_gets_its_whole_answer(hostile: Target) -> None:
+    """It has nothing more to say and still listens: what the application has answered completely arrives."""
+    with hostile.connect(receive_buffer=65536) as connection:
+        connection.send(get(b"/large/20000000") + get(b"/large/10"))
+        connection.end()
+        assert len(connection.response().body) == 20_000_000
