@@ -18,6 +18,7 @@ use crate::ws;
 /// Ends a connection at once; `reset` makes the peer see an error instead of an end.
 /// A running application is told, and its slot stays until it returns.
 pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
+    leave_queue(inner, key);
     let Some(conn) = inner.conns.get_mut(key) else { return };
     inner.deadlines.disarm_all(key.index);
     if let Some(fd) = conn.fd.take() {
@@ -47,6 +48,13 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
             }
         }
         _ => remove(inner, key),
+    }
+}
+
+/// A request that waited for a place under the concurrency limit gives its place in the queue up.
+fn leave_queue(inner: &mut Inner, key: Key) {
+    if inner.conns.get_mut(key).is_some_and(|conn| matches!(conn.protocol, Protocol::Queued)) {
+        inner.queue.retain(|waiting| *waiting != key);
     }
 }
 
@@ -179,6 +187,7 @@ fn finish_sending(inner: &mut Inner, key: Key) {
 
 /// Ends the connection after what is queued is sent.
 pub(crate) fn close_after_sending(inner: &mut Inner, key: Key) {
+    leave_queue(inner, key);
     let Some(conn) = inner.conns.get_mut(key) else { return };
     for kind in [Kind::Head, Kind::KeepAlive, Kind::Body, Kind::Request, Kind::Queue] {
         inner.deadlines.disarm(kind, key.index);

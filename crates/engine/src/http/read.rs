@@ -46,6 +46,16 @@ pub(crate) fn ready(py: Python<'_>, core: &Rc<Core>, key: Key, event: Event) {
 
 /// Processes what waited: bytes kept in `input`, then the socket.
 pub(crate) fn resume(py: Python<'_>, core: &Rc<Core>, key: Key) {
+    resume_one(py, core, key);
+    core.with(|inner| {
+        // A queued request whose turn it was may have come to nothing; its place is the next one's.
+        if !inner.queue.is_empty() {
+            admit_queued(inner, core.settings.limit_concurrency);
+        }
+    });
+}
+
+fn resume_one(py: Python<'_>, core: &Rc<Core>, key: Key) {
     let waiting = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
         Some(std::mem::take(&mut conn.input))
