@@ -234,6 +234,7 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
             Ok(piece) => {
                 *left = left.saturating_sub(piece.consumed as u64);
                 if piece.done {
+                    inner.deadlines.disarm(Kind::Head, key.index);
                     become_idle(inner, key);
                 } else if *left == 0 {
                     lifecycle::close_after_sending(inner, key);
