@@ -117,8 +117,9 @@ pub(crate) struct RequestBody {
     pub(crate) finished: bool,
     /// `100 Continue` is owed before the first wait for the body.
     pub(crate) continue_owed: bool,
-    /// When the current rate measurement began (engine milliseconds), and the bytes received then.
+    /// When the current rate measurement began (engine milliseconds), and the bytes received before.
     pub(crate) started: u64,
+    pub(crate) measured: u64,
 }
 
 /// Reading pauses when this much of a body waits for the application.

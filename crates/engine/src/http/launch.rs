@@ -158,6 +158,7 @@ fn open<'py>(
                 finished: false,
                 continue_owed: request.expect_continue,
                 started: inner.now,
+                measured: 0,
             },
             gone: false,
             condemned: None,

@@ -17,10 +17,10 @@ pub(crate) fn check(inner: &mut Inner, core: &Core, key: Key) {
         return;
     }
     let wanted = core.settings.body_rate_min * (now - body.started) / 1000;
-    if body.continue_owed || body.buffered >= BODY_HIGH || body.received >= wanted {
+    if body.continue_owed || body.buffered >= BODY_HIGH || body.received - body.measured >= wanted {
         if body.continue_owed || body.buffered >= BODY_HIGH {
             body.started = now;
-            body.received = 0;
+            body.measured = body.received;
         }
         inner.deadlines.arm(Kind::Body, key.index, now);
         return;

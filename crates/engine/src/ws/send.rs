@@ -288,6 +288,7 @@ pub(super) fn become_http(inner: &mut Inner, link: Link, then: impl FnOnce(&mut 
             finished: true,
             continue_owed: false,
             started: now,
+            measured: 0,
         },
         gone: false,
         condemned: None,
