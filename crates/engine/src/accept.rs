@@ -48,6 +48,7 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
                 input: Vec::new(),
                 readable: false,
                 out: OutBuf::default(),
+                unsent: 0,
                 dirty: false,
                 refused: false,
                 memo: None,

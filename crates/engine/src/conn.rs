@@ -33,6 +33,8 @@ pub(crate) struct Conn {
     /// The socket may have more to read: an edge was seen and `WouldBlock` was not.
     pub(crate) readable: bool,
     pub(crate) out: OutBuf,
+    /// Bytes that the kernel had not got rid of when the write deadline was set.
+    pub(crate) unsent: u32,
     /// It is in the engine's list of connections to flush.
     pub(crate) dirty: bool,
     /// The server has answered in the application's place: for the application the client is gone.

@@ -5,12 +5,13 @@ use std::rc::Rc;
 
 use pyo3::prelude::*;
 
-use crate::conn::{Closing, Protocol};
+use crate::conn::{Closing, Conn, Protocol};
 use crate::core::{level, Core, Inner};
 use crate::http;
 use crate::io::clock;
 use crate::io::deadlines::{Kind, KINDS};
 use crate::io::slots::Key;
+use crate::io::socket;
 use crate::lifecycle;
 use crate::turn::LISTENERS;
 use crate::ws;
@@ -45,6 +46,14 @@ fn wake_listeners(inner: &mut Inner) {
     }
 }
 
+/// True when the peer has taken something since the deadline was set. The socket alone does not tell: it becomes
+/// writable only when a good part of the kernel's buffer, up to megabytes, is free again.
+fn takes_bytes(conn: &mut Conn) -> bool {
+    let before = conn.unsent;
+    conn.unsent = conn.fd.as_ref().map_or(0, socket::unsent);
+    conn.unsent < before
+}
+
 fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     match kind {
@@ -57,6 +66,7 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
         }
         Kind::Ping => return ws::ping(inner, key),
         Kind::Body => return http::rate::check(inner, core, key),
+        Kind::Write if takes_bytes(conn) => return inner.deadlines.arm(Kind::Write, key.index, inner.now),
         _ => {}
     }
     let peer = conn.peer.to_string();

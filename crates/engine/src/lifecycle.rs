@@ -107,10 +107,9 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
         }
         Ok((count, Flushed::Blocked)) => {
             stats.bytes_sent += count;
-            if count > 0 {
+            if count > 0 || !deadlines.is_armed(Kind::Write, key.index) {
+                conn.unsent = socket::unsent(fd);
                 deadlines.arm(Kind::Write, key.index, *now);
-            } else {
-                deadlines.arm_once(Kind::Write, key.index, *now);
             }
             if conn.out.len() <= OUT_LOW {
                 wake_senders(conn, wakes);

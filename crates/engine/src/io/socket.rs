@@ -182,6 +182,27 @@ pub(crate) fn send_file(fd: RawFd, file: RawFd, offset: u64, length: u64) -> io:
     send(fd, &block[..count as usize])
 }
 
+/// Bytes that were given to the socket and that the peer has not taken; 0 when the kernel does not tell.
+pub(crate) fn unsent(fd: &OwnedFd) -> u32 {
+    let mut count: libc::c_int = 0;
+    #[cfg(target_vendor = "apple")]
+    let result = {
+        let mut size = mem::size_of_val(&count) as libc::socklen_t;
+        // SAFETY: the option's value and its size are valid for writing.
+        unsafe {
+            libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NWRITE, (&raw mut count).cast(), &mut size)
+        }
+    };
+    #[cfg(not(target_vendor = "apple"))]
+    // SAFETY: the request writes one int, which is valid for writing.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result == 0 {
+        u32::try_from(count).unwrap_or(0)
+    } else {
+        0
+    }
+}
+
 /// Ends the sending side: the peer sees the end after what was sent.
 pub(crate) fn shut_down_sending(fd: RawFd) {
     // SAFETY: no pointers are involved; a failure means that the connection is gone already.
