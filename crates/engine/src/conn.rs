@@ -195,4 +195,6 @@ impl RequestBody {
 pub(crate) struct Running {
     pub(crate) task: Py<PyAny>,
     pub(crate) link: Link,
+    /// The engine has cancelled it, and has said why.
+    pub(crate) cancelled: bool,
 }

@@ -48,16 +48,16 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
 /// A task that finished within its first step.
 pub(crate) fn task_over(py: Python<'_>, core: &Rc<Core>, link: Link, task: &Bound<'_, PyAny>) {
     match task.call_method0(core.py.names.exception.bind(py)) {
-        Ok(outcome) if outcome.is_none() => over(py, core, link, None),
-        Ok(outcome) => over(py, core, link, Some(PyErr::from_value(outcome))),
+        Ok(outcome) if outcome.is_none() => over(py, core, link, None, false),
+        Ok(outcome) => over(py, core, link, Some(PyErr::from_value(outcome)), false),
         // Raised for a cancelled task.
-        Err(cancelled) => over(py, core, link, Some(cancelled)),
+        Err(cancelled) => over(py, core, link, Some(cancelled), false),
     }
 }
 
 /// The application raised before there was a task.
 pub(crate) fn raised(py: Python<'_>, core: &Rc<Core>, link: Link, error: PyErr) {
-    over(py, core, link, Some(error));
+    over(py, core, link, Some(error), false);
 }
 
 /// The done-callback of a task that was suspended.
@@ -68,14 +68,19 @@ pub(crate) fn suspended_over(
     _: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
     if let Some(running) = core.with(|inner| inner.tasks.remove(link.key)) {
-        task_over(py, core, running.link, running.task.bind(py));
+        let task = running.task.bind(py);
+        if running.cancelled && !running.link.websocket && task.call_method0("cancelled")?.is_truthy()? {
+            over(py, core, running.link, None, true);
+        } else {
+            task_over(py, core, running.link, task);
+        }
         core.schedule_if_needed(py);
     }
     Ok(py.None().into_ptr())
 }
 
-/// The application is done with the exchange at `link`, well or not.
-fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>) {
+/// The application is done with the exchange at `link`, well or not; `cancelled` by the engine, which has said why.
+fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cancelled: bool) {
     let limit = core.settings.limit_concurrency;
     let situation = core.with(|inner| {
         inner.active -= usize::from(!link.websocket);
@@ -99,7 +104,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>) {
         Some(Situation::Http { complete, replaceable, gone, condemned }) => {
             if let Some(error) = error {
                 report(py, core, link, error, gone || condemned);
-            } else if !complete && !gone {
+            } else if !complete && !gone && !cancelled {
                 let text = if replaceable {
                     "the application returned without sending a response".to_owned()
                 } else {
@@ -258,6 +263,7 @@ pub(crate) fn catch_up_on_disconnect(inner: &mut Inner, link: Link) {
 
 pub(crate) fn cancel(inner: &mut Inner, running: Key) {
     if let Some(running) = inner.tasks.get_mut(running) {
+        running.cancelled = true;
         // SAFETY: the engine runs only with the GIL held.
         let py = unsafe { Python::assume_attached() };
         inner.wakes.push(Wake::Cancel(running.task.clone_ref(py)));

@@ -341,7 +341,7 @@ fn step<'py>(
         return Ok(Stepped::Done(task));
     }
     let running = core.with(|inner| {
-        let running = inner.tasks.insert(Running { task: task.clone().unbind(), link });
+        let running = inner.tasks.insert(Running { task: task.clone().unbind(), link, cancelled: false });
         if let Some(conn) = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial) {
             match &mut conn.protocol {
                 Protocol::Http(exchange) => exchange.task = Some(running),
