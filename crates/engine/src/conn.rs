@@ -139,7 +139,9 @@ impl Conn {
     /// True when no more may be read for now.
     pub(crate) fn paused(&self) -> bool {
         match &self.protocol {
-            Protocol::Preface | Protocol::Idle | Protocol::Drain(..) | Protocol::Closing(Closing::Lingering) => false,
+            Protocol::Preface | Protocol::Drain(..) | Protocol::Closing(Closing::Lingering) => false,
+            // The next request waits until earlier answers are taken.
+            Protocol::Idle => self.out.len() >= OUT_HIGH,
             Protocol::Closing(Closing::Sending) => true,
             Protocol::Queued => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) if exchange.body.decoder.is_done() => self.input.len() >= PIPELINE_MAX,

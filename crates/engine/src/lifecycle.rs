@@ -100,8 +100,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             wake_senders(conn, wakes);
             if conn.protocol_is_sending_last() {
                 finish_sending(inner, key);
-            } else if conn.readable && matches!(conn.protocol, Protocol::WebSocket(_)) {
-                // Reading paused while the peer did not take its answers.
+            } else if conn.waits_for_output() {
                 inner.again.push(key);
             }
         }
@@ -113,6 +112,9 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             }
             if conn.out.len() <= OUT_LOW {
                 wake_senders(conn, wakes);
+                if conn.waits_for_output() {
+                    inner.again.push(key);
+                }
             }
         }
         Err(_) => lose(inner, key, true),
@@ -157,6 +159,15 @@ pub(crate) fn encode_head(
 }
 
 impl Conn {
+    /// Reading may have paused while the peer did not take its answers.
+    fn waits_for_output(&self) -> bool {
+        match self.protocol {
+            Protocol::WebSocket(_) => self.readable,
+            Protocol::Idle => self.readable || !self.input.is_empty(),
+            _ => false,
+        }
+    }
+
     fn protocol_is_sending_last(&self) -> bool {
         match &self.protocol {
             Protocol::Closing(Closing::Sending) => true,

@@ -15,7 +15,7 @@ use swell_wire::h1::head::{find_request_line, parse_head, FieldSpan};
 use swell_wire::h1::line::{parse_request_line, Version};
 
 use super::launch;
-use crate::conn::{Closing, Conn, Protocol};
+use crate::conn::{Closing, Conn, Protocol, OUT_HIGH};
 use crate::core::{level, Core, Inner, Wake, RECEIVE_SIZE};
 use crate::io::clock;
 use crate::io::deadlines::Kind;
@@ -247,7 +247,7 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
             }
         },
         Protocol::Idle => {
-            if bytes.is_empty() {
+            if bytes.is_empty() || conn.out.len() >= OUT_HIGH {
                 return Step::Wait;
             }
             match head(inner, key, bytes) {
