@@ -440,6 +440,8 @@ fn end_of_input(inner: &mut Inner, key: Key) {
         // What is queued for a half-closed peer is still sent, as far as the socket takes it.
         Protocol::Closing(Closing::Sending) => {}
         Protocol::WebSocket(_) => ws::end_of_input(inner, key),
+        // All answers are complete: a peer that only has nothing more to ask gets them.
+        Protocol::Idle if !conn.out.is_empty() => lifecycle::close_after_sending(inner, key),
         _ => {
             if conn.dirty {
                 lifecycle::flush(inner, key);
