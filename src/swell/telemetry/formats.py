@@ -34,6 +34,10 @@ def _shown(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
 class TextFormatter(logging.Formatter):
     """`TIME LEVEL: message`, tracebacks below."""
 
@@ -69,4 +73,5 @@ class JsonFormatter(logging.Formatter):
             entry["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             entry["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(entry)
+        # JSON itself escapes what is below the space only.
+        return _CONTROLS.sub(_escaped, json.dumps(entry, ensure_ascii=False))

@@ -41,6 +41,9 @@ def set_up(config: Config) -> None:
     logging.addLevelName(TRACE, "TRACE")
     if config.log_config is not None:
         _apply(config.log_config)
+        for name in ("swell", "swell.access"):
+            # `logging.config` disables what exists already and is not named, by default: here, the loggers it is for.
+            logging.getLogger(name).disabled = False
         _adopt("swell", ("uvicorn.error", "uvicorn"))
         _adopt("swell.access", ("uvicorn.access",))
         return

@@ -1,0 +1,1 @@
+"""The access log, the server's log and request ids, through running servers."""
