@@ -39,7 +39,8 @@ def load_application(config: Config) -> Application:
         loaded = _build(loaded, name)
     if not callable(loaded):
         hint = " (--factory calls it without arguments)" if config.factory else ""
-        raise AppLoadError(f"{name} is not an application: it is not callable, but {_kind(loaded)}{hint}")
+        kind = type(loaded).__name__
+        raise AppLoadError(f"{name} is not an application: it is not callable, it is of type {kind}{hint}")
     interface = _detect(loaded, name) if config.interface == "auto" else config.interface
     if interface == "wsgi":
         return WsgiBridge(loaded, config.wsgi_threads)
@@ -48,7 +49,7 @@ def load_application(config: Config) -> Application:
 
 def _build(factory: Any, name: str) -> Any:
     if not callable(factory):
-        raise AppLoadError(f"{name} is not a factory: it is not callable, but {_kind(factory)}")
+        raise AppLoadError(f"{name} is not a factory: it is not callable, it is of type {type(factory).__name__}")
     if _required(factory) not in (0, None):
         raise AppLoadError(f"{name} is not a factory: it takes arguments, as an application does; drop --factory")
     try:
@@ -94,8 +95,6 @@ def _no_module(module_name: str, missing: str, directory: str) -> str:
     text = f"there is no module {missing!r} in {directory} or on the import path"
     if module_name.removesuffix(".py") != module_name:
         return f"{text}; a module is written without .py: {module_name.removesuffix('.py')}"
-    if "/" in module_name:
-        return f"{text}; write dots instead of slashes: {module_name.strip('/').replace('/', '.')}"
     parent, _, last = missing.rpartition(".")
     try:
         places = list(sys.modules[parent].__path__) if parent else [directory]
@@ -162,10 +161,6 @@ def _required(application: Callable[..., Any]) -> int | None:
         return None
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in positional and p.default is p.empty for p in parameters)
-
-
-def _kind(thing: object) -> str:
-    return f"a {type(thing).__name__}"
 
 
 def _asgi2(application: Callable[[Scope], Callable[[Receive, Send], Any]]) -> Application:
