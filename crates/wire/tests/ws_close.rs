@@ -23,23 +23,11 @@ fn sent(code: u16, reason: &str) -> Vec<u8> {
 
 #[test]
 fn rfc6455_5_5_1_code_and_reason() {
-    assert_eq!(
-        every_split(plain, &frame(FIN | CLOSE, b"")),
-        closed(1005, "")
-    );
-    assert_eq!(
-        every_split(plain, &close_frame(1000, b"")),
-        closed(1000, "")
-    );
-    assert_eq!(
-        every_split(plain, &close_frame(1001, "bis später".as_bytes())),
-        closed(1001, "bis später")
-    );
+    assert_eq!(every_split(plain, &frame(FIN | CLOSE, b"")), closed(1005, ""));
+    assert_eq!(every_split(plain, &close_frame(1000, b"")), closed(1000, ""));
+    assert_eq!(every_split(plain, &close_frame(1001, "bis später".as_bytes())), closed(1001, "bis später"));
     let longest = "r".repeat(123);
-    assert_eq!(
-        every_split(plain, &close_frame(4999, longest.as_bytes())),
-        closed(4999, &longest)
-    );
+    assert_eq!(every_split(plain, &close_frame(4999, longest.as_bytes())), closed(4999, &longest));
 }
 
 #[test]
@@ -49,32 +37,16 @@ fn rfc6455_5_5_1_half_a_code() {
 
 #[test]
 fn rfc6455_5_5_1_a_reason_is_utf8() {
-    for bad in [
-        &b"\xFF"[..],
-        b"ok\xC3",
-        b"\xED\xA0\x80",
-        b"\xCE\xBA\xE1\xBD\xB9\xCF\x83\xCE\xBC\xCE\xB5\xED\xA0\x80",
-    ] {
+    for bad in [&b"\xFF"[..], b"ok\xC3", b"\xED\xA0\x80", b"\xCE\xBA\xE1\xBD\xB9\xCF\x83\xCE\xBC\xCE\xB5\xED\xA0\x80"] {
         assert_eq!(fails(plain, &close_frame(1000, bad), 0), 1007, "{bad:?}");
     }
 }
 
 #[test]
 fn rfc6455_5_5_1_nothing_is_read_after_a_close() {
-    let bytes = [
-        close_frame(1000, b""),
-        frame(FIN | TEXT, b"late"),
-        vec![0xFF; 40],
-        close_frame(1001, b""),
-    ]
-    .concat();
+    let bytes = [close_frame(1000, b""), frame(FIN | TEXT, b"late"), vec![0xFF; 40], close_frame(1001, b"")].concat();
     assert_eq!(every_split(plain, &bytes), closed(1000, ""));
-    let bytes = [
-        frame(TEXT, b"half a mess"),
-        frame(FIN | CLOSE, b""),
-        frame(FIN | CONTINUATION, b"age"),
-    ]
-    .concat();
+    let bytes = [frame(TEXT, b"half a mess"), frame(FIN | CLOSE, b""), frame(FIN | CONTINUATION, b"age")].concat();
     assert_eq!(every_split(plain, &bytes), closed(1005, ""));
 }
 
@@ -94,19 +66,13 @@ fn rfc6455_5_5_1_nothing_is_sent_after_a_close() {
     assert_eq!(out.len(), len);
     // The other direction goes on until the peer closes too (§7.1.2).
     let bytes = [frame(FIN | TEXT, b"on its way"), close_frame(1000, b"")].concat();
-    assert_eq!(
-        feed(&mut connection, &bytes),
-        [text("on its way"), Seen::Close(1000, String::new())]
-    );
+    assert_eq!(feed(&mut connection, &bytes), [text("on its way"), Seen::Close(1000, String::new())]);
 }
 
 #[test]
 fn rfc6455_7_1_7_nothing_is_read_after_a_failure() {
     let mut connection = plain();
-    assert!(matches!(
-        feed(&mut connection, &[0xFF, 0xFF])[..],
-        [Seen::Failure(1002, _)]
-    ));
+    assert!(matches!(feed(&mut connection, &[0xFF, 0xFF])[..], [Seen::Failure(1002, _)]));
     for _ in 0..3 {
         assert_eq!(feed(&mut connection, &frame(FIN | TEXT, b"late")), []);
     }
@@ -140,9 +106,7 @@ fn rfc6455_7_4_codes_on_the_wire() {
             other => panic!("{code}: {other:?}"),
         }
     }
-    for code in [
-        0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
-    ] {
+    for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
         assert_eq!(fails(plain, &close_frame(code, b""), 0), 1002);
     }
 }
@@ -160,23 +124,12 @@ fn rfc6455_7_4_1_reports_never_go_over_the_wire() {
 fn rfc6455_5_5_a_long_reason_is_cut_between_characters() {
     assert_eq!(sent(1000, &"x".repeat(123)).len(), 125);
     assert_eq!(sent(1000, &"x".repeat(124)).len(), 125);
-    for (lead, character) in [
-        (0, "é"),
-        (1, "é"),
-        (0, "世"),
-        (1, "世"),
-        (2, "世"),
-        (0, "🌊"),
-        (1, "🌊"),
-        (2, "🌊"),
-        (3, "🌊"),
-    ] {
+    for (lead, character) in
+        [(0, "é"), (1, "é"), (0, "世"), (1, "世"), (2, "世"), (0, "🌊"), (1, "🌊"), (2, "🌊"), (3, "🌊")]
+    {
         let reason = "a".repeat(lead) + &character.repeat(100);
         let payload = sent(1000, &reason);
         let cut = std::str::from_utf8(&payload[2..]).unwrap();
-        assert!(
-            reason.starts_with(cut) && cut.len() <= 123 && cut.len() + character.len() > 123,
-            "{cut:?}"
-        );
+        assert!(reason.starts_with(cut) && cut.len() <= 123 && cut.len() + character.len() > 123, "{cut:?}");
     }
 }

@@ -12,10 +12,7 @@ fn joined(parts: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn rfc6455_5_1_a_client_must_mask() {
     // The unmasked "Hello" of §5.7.
-    assert_eq!(
-        fails(plain, &[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f], 0),
-        1002
-    );
+    assert_eq!(fails(plain, &[0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f], 0), 1002);
     assert_eq!(fails(plain, &[0x89, 0x00], 0), 1002);
     assert_eq!(fails_after(&mut plain(), &[0x81, 0x05, 0x48]), 2);
 }
@@ -26,16 +23,9 @@ fn rfc6455_5_2_reserved_bits_without_an_extension() {
         for opcode in [TEXT, BINARY, CLOSE, PING, PONG] {
             let first = FIN | bits << 4 | opcode;
             assert_eq!(fails(plain, &frame(first, b""), 0), 1002, "{first:#x}");
-            assert_eq!(
-                fails_after(&mut plain(), &frame(first, b"x")),
-                2,
-                "{first:#x}"
-            );
+            assert_eq!(fails_after(&mut plain(), &frame(first, b"x")), 2, "{first:#x}");
         }
-        let after = joined(&[
-            frame(TEXT, b"a"),
-            frame(FIN | bits << 4 | CONTINUATION, b"b"),
-        ]);
+        let after = joined(&[frame(TEXT, b"a"), frame(FIN | bits << 4 | CONTINUATION, b"b")]);
         assert_eq!(fails(plain, &after, 0), 1002);
     }
 }
@@ -43,16 +33,8 @@ fn rfc6455_5_2_reserved_bits_without_an_extension() {
 #[test]
 fn rfc6455_5_2_undefined_opcodes() {
     for opcode in (0x3..=0x7).chain(0xB..=0xF) {
-        assert_eq!(
-            fails(plain, &frame(FIN | opcode, b""), 0),
-            1002,
-            "{opcode:#x}"
-        );
-        assert_eq!(
-            fails(plain, &frame(opcode, b"payload"), 0),
-            1002,
-            "{opcode:#x}"
-        );
+        assert_eq!(fails(plain, &frame(FIN | opcode, b""), 0), 1002, "{opcode:#x}");
+        assert_eq!(fails(plain, &frame(opcode, b"payload"), 0), 1002, "{opcode:#x}");
         let after = joined(&[frame(FIN | TEXT, b"good"), frame(FIN | opcode, b"")]);
         assert_eq!(fails(plain, &after, 1), 1002, "{opcode:#x}");
     }
@@ -68,20 +50,13 @@ fn rfc6455_5_2_every_form_of_length() {
     }
     for length in [65_535, 65_536, 65_537, 1_000_000] {
         let payload: Vec<u8> = (0..length).map(|index| ((index * 31) >> 3) as u8).collect();
-        assert_eq!(
-            feed(&mut plain(), &frame(FIN | BINARY, &payload)),
-            [Seen::Binary(payload)],
-            "{length}"
-        );
+        assert_eq!(feed(&mut plain(), &frame(FIN | BINARY, &payload)), [Seen::Binary(payload)], "{length}");
     }
 }
 
 #[test]
 fn rfc6455_5_2_a_length_has_its_shortest_form() {
-    for (form, lengths) in [
-        (126_u8, &[0_u64, 1, 125][..]),
-        (127, &[0, 125, 126, 65_535]),
-    ] {
+    for (form, lengths) in [(126_u8, &[0_u64, 1, 125][..]), (127, &[0, 125, 126, 65_535])] {
         for length in lengths {
             let mut bytes = vec![FIN | BINARY, 0x80 | form];
             match form {
@@ -110,12 +85,7 @@ fn rfc6455_5_3_unmasking_with_any_key_at_any_place() {
     for key in [[0, 0, 0, 0], [1, 2, 3, 4], [0xFF, 0, 0xFF, 0x80]] {
         let mut bytes = vec![FIN | BINARY, 0x80 | 100];
         bytes.extend(key);
-        bytes.extend(
-            payload
-                .iter()
-                .enumerate()
-                .map(|(index, byte)| byte ^ key[index % 4]),
-        );
+        bytes.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ key[index % 4]));
         assert_eq!(every_split(plain, &bytes), [Seen::Binary(payload.clone())]);
         // Three pieces, so that a piece starts and ends at every remainder of 4 and 8.
         for first in 6..24 {
@@ -132,17 +102,9 @@ fn rfc6455_5_3_unmasking_with_any_key_at_any_place() {
 
 #[test]
 fn rfc6455_5_4_fragments_make_one_message() {
-    let bytes = joined(&[
-        frame(TEXT, b"Hel"),
-        frame(CONTINUATION, b""),
-        frame(FIN | CONTINUATION, b"lo"),
-    ]);
+    let bytes = joined(&[frame(TEXT, b"Hel"), frame(CONTINUATION, b""), frame(FIN | CONTINUATION, b"lo")]);
     assert_eq!(every_split(plain, &bytes), [text("Hello")]);
-    let bytes = joined(&[
-        frame(BINARY, b""),
-        frame(CONTINUATION, b""),
-        frame(FIN | CONTINUATION, b""),
-    ]);
+    let bytes = joined(&[frame(BINARY, b""), frame(CONTINUATION, b""), frame(FIN | CONTINUATION, b"")]);
     assert_eq!(every_split(plain, &bytes), [Seen::Binary(vec![])]);
     let bytes = joined(&[
         frame(BINARY, &[1; 200]),
@@ -150,13 +112,7 @@ fn rfc6455_5_4_fragments_make_one_message() {
         frame(TEXT, b"next"),
         frame(FIN | CONTINUATION, b""),
     ]);
-    assert_eq!(
-        every_split(plain, &bytes),
-        [
-            Seen::Binary([&[1; 200][..], &[2; 3]].concat()),
-            text("next")
-        ]
-    );
+    assert_eq!(every_split(plain, &bytes), [Seen::Binary([&[1; 200][..], &[2; 3]].concat()), text("next")]);
 }
 
 #[test]
@@ -169,12 +125,7 @@ fn rfc6455_5_4_control_frames_between_fragments() {
         frame(FIN | CONTINUATION, b"c"),
         frame(FIN | PING, &[9; 125]),
     ]);
-    let expected = [
-        Seen::Ping(b"ping".to_vec()),
-        Seen::Pong(vec![]),
-        text("abc"),
-        Seen::Ping(vec![9; 125]),
-    ];
+    let expected = [Seen::Ping(b"ping".to_vec()), Seen::Pong(vec![]), text("abc"), Seen::Ping(vec![9; 125])];
     assert_eq!(every_split(plain, &bytes), expected);
 }
 
@@ -182,28 +133,10 @@ fn rfc6455_5_4_control_frames_between_fragments() {
 fn rfc6455_5_4_a_continuation_needs_a_start() {
     for first in [CONTINUATION, FIN | CONTINUATION] {
         assert_eq!(fails(plain, &frame(first, b"x"), 0), 1002);
-        assert_eq!(
-            fails(
-                plain,
-                &joined(&[frame(FIN | TEXT, b"done"), frame(first, b"x")]),
-                1
-            ),
-            1002
-        );
-        let ended = joined(&[
-            frame(TEXT, b"a"),
-            frame(FIN | CONTINUATION, b"b"),
-            frame(first, b"x"),
-        ]);
+        assert_eq!(fails(plain, &joined(&[frame(FIN | TEXT, b"done"), frame(first, b"x")]), 1), 1002);
+        let ended = joined(&[frame(TEXT, b"a"), frame(FIN | CONTINUATION, b"b"), frame(first, b"x")]);
         assert_eq!(fails(plain, &ended, 1), 1002);
-        assert_eq!(
-            fails(
-                plain,
-                &joined(&[frame(FIN | PING, b""), frame(first, b"")]),
-                1
-            ),
-            1002
-        );
+        assert_eq!(fails(plain, &joined(&[frame(FIN | PING, b""), frame(first, b"")]), 1), 1002);
     }
 }
 
@@ -211,15 +144,8 @@ fn rfc6455_5_4_a_continuation_needs_a_start() {
 fn rfc6455_5_4_messages_do_not_interleave() {
     for first in [TEXT, FIN | TEXT, BINARY, FIN | BINARY] {
         for start in [TEXT, BINARY] {
-            assert_eq!(
-                fails(plain, &joined(&[frame(start, b"a"), frame(first, b"b")]), 0),
-                1002
-            );
-            let later = joined(&[
-                frame(start, b"a"),
-                frame(CONTINUATION, b"b"),
-                frame(first, b"c"),
-            ]);
+            assert_eq!(fails(plain, &joined(&[frame(start, b"a"), frame(first, b"b")]), 0), 1002);
+            let later = joined(&[frame(start, b"a"), frame(CONTINUATION, b"b"), frame(first, b"c")]);
             assert_eq!(fails(plain, &later, 0), 1002);
         }
     }
@@ -242,10 +168,7 @@ fn rfc6455_5_5_2_pings_and_pongs_carry_their_payload() {
     for length in [0, 1, 8, 124, 125] {
         let payload = vec![0xFE; length];
         let bytes = joined(&[frame(FIN | PING, &payload), frame(FIN | PONG, &payload)]);
-        assert_eq!(
-            every_split(plain, &bytes),
-            [Seen::Ping(payload.clone()), Seen::Pong(payload)]
-        );
+        assert_eq!(every_split(plain, &bytes), [Seen::Ping(payload.clone()), Seen::Pong(payload)]);
     }
 }
 
@@ -257,20 +180,13 @@ fn rfc6455_5_6_text_and_binary() {
         frame(FIN | TEXT, b""),
         frame(FIN | BINARY, b""),
     ]);
-    let expected = [
-        text("Grüße, 世界 🌊"),
-        Seen::Binary(vec![0xFF, 0xFE, 0]),
-        text(""),
-        Seen::Binary(vec![]),
-    ];
+    let expected = [text("Grüße, 世界 🌊"), Seen::Binary(vec![0xFF, 0xFE, 0]), text(""), Seen::Binary(vec![])];
     assert_eq!(every_split(plain, &bytes), expected);
 }
 
 #[test]
 fn rfc6455_5_7_the_masked_hello() {
-    let bytes = [
-        0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
-    ];
+    let bytes = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
     assert_eq!(every_split(plain, &bytes), [text("Hello")]);
 }
 
@@ -304,10 +220,7 @@ fn rfc6455_5_5_control_payloads_are_cut_when_sent() {
     let mut out = Vec::new();
     plain().send_ping(&[1; 126], &mut out);
     plain().send_pong(&[2; 1000], &mut out);
-    assert_eq!(
-        sent_frames(&out),
-        [(0x89, vec![1; 125]), (0x8A, vec![2; 125])]
-    );
+    assert_eq!(sent_frames(&out), [(0x89, vec![1; 125]), (0x8A, vec![2; 125])]);
 }
 
 #[test]

@@ -11,10 +11,7 @@ const KEPT: usize = 4096;
 pub(crate) fn grow(buffer: &mut Vec<u8>, more: usize, most: usize) {
     let need = buffer.len() + more;
     if need > buffer.capacity() {
-        let target = buffer
-            .capacity()
-            .saturating_mul(2)
-            .clamp(need, most.max(need));
+        let target = buffer.capacity().saturating_mul(2).clamp(need, most.max(need));
         buffer.reserve_exact(target - buffer.len());
     }
 }

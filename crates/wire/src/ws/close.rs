@@ -47,15 +47,11 @@ pub fn valid_close_code(code: u16) -> bool {
 pub(crate) fn read(payload: &[u8]) -> Result<(u16, &str), Fault> {
     match payload {
         [] => Ok((NO_CODE, "")),
-        [_] => Err(Fault::protocol(
-            "a close frame holds half a code (RFC 6455 §5.5.1)",
-        )),
+        [_] => Err(Fault::protocol("a close frame holds half a code (RFC 6455 §5.5.1)")),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
             if !valid_close_code(code) {
-                return Err(Fault::protocol(
-                    "a close code that must not be sent (RFC 6455 §7.4)",
-                ));
+                return Err(Fault::protocol("a close code that must not be sent (RFC 6455 §7.4)"));
             }
             match simdutf8::basic::from_utf8(reason) {
                 Ok(reason) => Ok((code, reason)),
@@ -67,11 +63,7 @@ pub(crate) fn read(payload: &[u8]) -> Result<(u16, &str), Fault> {
 
 /// The payload of a close frame: empty for a code that must not go over the wire, else the code and as much of the
 /// reason as fits, cut between two characters.
-pub(crate) fn payload<'p>(
-    code: u16,
-    reason: &str,
-    storage: &'p mut [u8; 2 + REASON_MAX],
-) -> &'p [u8] {
+pub(crate) fn payload<'p>(code: u16, reason: &str, storage: &'p mut [u8; 2 + REASON_MAX]) -> &'p [u8] {
     if !valid_close_code(code) {
         return &[];
     }

@@ -55,11 +55,7 @@ pub(crate) struct Codec {
 
 impl Codec {
     pub(crate) fn new(params: DeflateParams) -> Self {
-        Self {
-            params,
-            inflate: None,
-            compressor: None,
-        }
+        Self { params, inflate: None, compressor: None }
     }
 
     /// Inflates a piece of a message behind what `message` already holds. `compressed` is the number of compressed
@@ -71,21 +67,11 @@ impl Codec {
         bounds: Bounds,
         message: &mut Vec<u8>,
     ) -> Result<(), InflateError> {
-        let bits = self.params.client_max_window_bits;
-        let inflate =
-            self.inflate
-                .get_or_insert_with(|| match self.params.client_no_context_takeover {
-                    true => take_spare_inflate(),
-                    false => Box::new(Inflate::new(false, bits.max(9))),
-                });
+        let inflate = self.inflate.get_or_insert_with(take_inflate);
         let bound = bounds.message.saturating_add(1);
         loop {
             let before = message.len();
-            let room = piece
-                .len()
-                .saturating_mul(4)
-                .clamp(256, STEP)
-                .min(bound - before);
+            let room = piece.len().saturating_mul(4).clamp(256, STEP).min(bound - before);
             grow(message, room, bound);
             message.resize(before + room, 0);
             let (read, written) = (inflate.total_in(), inflate.total_out());
@@ -139,9 +125,7 @@ impl Codec {
         }
         let start = out.len();
         let params = &self.params;
-        let compressor = self
-            .compressor
-            .get_or_insert_with(|| Compressor::take(params));
+        let compressor = self.compressor.get_or_insert_with(|| Compressor::take(params));
         let mut done = compressor.compress(data, out);
         if !done {
             // The receiver may keep its history, a new compressor will not refer to it.
@@ -159,8 +143,9 @@ impl Codec {
     }
 }
 
-/// An inflater with no history and the largest window, which reads every stream.
-fn take_spare_inflate() -> Box<Inflate> {
+/// An inflater with no history, the thread's spare one if there is one. `zlib-rs` always gives it the largest window,
+/// which reads every stream.
+fn take_inflate() -> Box<Inflate> {
     match SPARE_INFLATE.try_with(Cell::take) {
         Ok(Some(mut inflate)) => {
             inflate.reset(false);
@@ -190,11 +175,7 @@ impl Compressor {
         }
         // Deflate cannot keep to a window of 256 bytes: its shortest one is 512. Without matches there is no distance
         // that could be too far, so 8 bits means Huffman coding only (RFC 7692 §7.1.2).
-        let strategy = if bits < 9 {
-            Strategy::HuffmanOnly
-        } else {
-            Strategy::Default
-        };
+        let strategy = if bits < 9 { Strategy::HuffmanOnly } else { Strategy::Default };
         let config = DeflateConfig {
             level: level as i32,
             window_bits: -i32::from(bits.max(9)),
@@ -202,11 +183,7 @@ impl Compressor {
             strategy,
             ..DeflateConfig::default()
         };
-        Box::new(Self {
-            deflate: Deflate::new_with_config(config),
-            bits,
-            level,
-        })
+        Box::new(Self { deflate: Deflate::new_with_config(config), bits, level })
     }
 
     fn put_back(self: Box<Self>) {
@@ -220,9 +197,7 @@ impl Compressor {
             let room = (data.len() / 2 + 64).clamp(256, STEP);
             out.resize(before + room, 0);
             let (read, written) = (self.deflate.total_in(), self.deflate.total_out());
-            let status = self
-                .deflate
-                .compress(data, &mut out[before..], DeflateFlush::SyncFlush);
+            let status = self.deflate.compress(data, &mut out[before..], DeflateFlush::SyncFlush);
             let read = (self.deflate.total_in() - read) as usize;
             let written = (self.deflate.total_out() - written) as usize;
             out.truncate(before + written);

@@ -30,10 +30,7 @@ enum Reading {
     Ended,
 }
 
-const BETWEEN_FRAMES: Reading = Reading::Head {
-    bytes: [0; HEAD_MAX],
-    have: 0,
-};
+const BETWEEN_FRAMES: Reading = Reading::Head { bytes: [0; HEAD_MAX], have: 0 };
 
 /// The place inside a message.
 #[derive(Debug, Clone, Copy)]
@@ -136,8 +133,7 @@ impl Connection {
         match self.read(input, consumed) {
             Ok(None) => None,
             Ok(Some(Ready::Message(Kind::Binary))) => Some(Event::Binary(&self.message)),
-            Ok(Some(Ready::Message(Kind::Text))) => match simdutf8::basic::from_utf8(&self.message)
-            {
+            Ok(Some(Ready::Message(Kind::Text))) => match simdutf8::basic::from_utf8(&self.message) {
                 Ok(text) => Some(Event::Text(text)),
                 Err(_) => {
                     self.reading = Reading::Ended;
@@ -145,9 +141,7 @@ impl Connection {
                     Some(failure(NOT_UTF8))
                 }
             },
-            Ok(Some(Ready::Control(opcode, len))) => {
-                Some(self.control_event(opcode, len, input, consumed))
-            }
+            Ok(Some(Ready::Control(opcode, len))) => Some(self.control_event(opcode, len, input, consumed)),
             Err(fault) => {
                 self.reading = Reading::Ended;
                 *consumed = input.len();
@@ -182,11 +176,7 @@ impl Connection {
     /// makes it an empty one; the reason is cut at 123 bytes, between two characters.
     pub fn send_close(&mut self, code: u16, reason: &str, out: &mut Vec<u8>) {
         let mut storage = [0; CONTROL_MAX];
-        self.send_control(
-            Opcode::Close,
-            close::payload(code, reason, &mut storage),
-            out,
-        );
+        self.send_control(Opcode::Close, close::payload(code, reason, &mut storage), out);
         self.sending = Sending::Closed;
     }
 
@@ -212,15 +202,11 @@ impl Connection {
                 }
                 Reading::Payload { head, taken } => {
                     let missing = head.length - taken;
-                    let here = usize::try_from(missing)
-                        .map_or(rest.len(), |missing| missing.min(rest.len()));
+                    let here = usize::try_from(missing).map_or(rest.len(), |missing| missing.min(rest.len()));
                     *consumed += here;
                     self.read_payload(&head, taken, &rest[..here])?;
                     if (here as u64) < missing {
-                        self.reading = Reading::Payload {
-                            head,
-                            taken: taken + here as u64,
-                        };
+                        self.reading = Reading::Payload { head, taken: taken + here as u64 };
                         return Ok(None);
                     }
                     self.reading = BETWEEN_FRAMES;
@@ -263,10 +249,7 @@ impl Connection {
             }
             None => {
                 *consumed += copied;
-                self.reading = Reading::Head {
-                    bytes,
-                    have: known as u8,
-                };
+                self.reading = Reading::Head { bytes, have: known as u8 };
                 Ok(None)
             }
         }
@@ -282,34 +265,18 @@ impl Connection {
             Opcode::Continuation => None,
         };
         let open = match (kind, self.assembly) {
-            (None, Assembly::Open(open)) => Open {
-                frames: open.frames + 1,
-                ..open
-            },
+            (None, Assembly::Open(open)) => Open { frames: open.frames + 1, ..open },
             (None, _) => return Err(Fault::protocol("a continuation of nothing (RFC 6455 §5.4)")),
             (Some(_), Assembly::Open(_)) => {
-                return Err(Fault::protocol(
-                    "a new message inside a fragmented one (RFC 6455 §5.4)",
-                ))
+                return Err(Fault::protocol("a new message inside a fragmented one (RFC 6455 §5.4)"))
             }
             (Some(kind), _) => {
-                let encoding = if head.compressed {
-                    Encoding::Deflate(0)
-                } else {
-                    Encoding::Plain
-                };
-                Open {
-                    kind,
-                    encoding,
-                    frames: 1,
-                    checked: 0,
-                }
+                let encoding = if head.compressed { Encoding::Deflate(0) } else { Encoding::Plain };
+                Open { kind, encoding, frames: 1, checked: 0 }
             }
         };
         if open.frames > self.limits.frames_per_message {
-            return Err(Fault::too_big(
-                "more fragments than the limit (RFC 6455 §5.4)",
-            ));
+            return Err(Fault::too_big("more fragments than the limit (RFC 6455 §5.4)"));
         }
         let (held, most) = match open.encoding {
             Encoding::Plain => (self.message.len() as u64, self.limits.message as u64),
@@ -340,13 +307,12 @@ impl Connection {
         let Assembly::Open(mut open) = self.assembly else {
             return Ok(());
         };
-        // A message that is here as a whole is checked as a whole, when it is handed out.
-        let whole = head.fin && open.frames == 1 && piece.len() as u64 == head.length;
+        // A last frame that is here as a whole is checked with its message, when that is handed out.
+        let whole = head.fin && piece.len() as u64 == head.length;
         let result = match open.encoding {
             Encoding::Plain => {
                 let start = self.message.len();
-                let most = usize::try_from(head.length - taken)
-                    .map_or(usize::MAX, |more| start.saturating_add(more));
+                let most = usize::try_from(head.length - taken).map_or(usize::MAX, |more| start.saturating_add(more));
                 grow(&mut self.message, piece.len(), most);
                 self.message.extend_from_slice(piece);
                 frame::unmask(&mut self.message[start..], head.key, taken);
@@ -362,20 +328,11 @@ impl Connection {
         result
     }
 
-    fn inflate(
-        &mut self,
-        head: &Head,
-        taken: u64,
-        piece: &[u8],
-        read: &mut u64,
-    ) -> Result<(), Fault> {
+    fn inflate(&mut self, head: &Head, taken: u64, piece: &[u8], read: &mut u64) -> Result<(), Fault> {
         let Some(codec) = &mut self.codec else {
             return Ok(());
         };
-        let bounds = Bounds {
-            message: self.limits.message,
-            ratio: self.limits.inflate_ratio,
-        };
+        let bounds = Bounds { message: self.limits.message, ratio: self.limits.inflate_ratio };
         let mut offset = taken;
         for step in piece.chunks(UNMASK_STEP) {
             let mut storage = [0; UNMASK_STEP];
@@ -383,9 +340,7 @@ impl Connection {
             clear.copy_from_slice(step);
             frame::unmask(clear, head.key, offset);
             offset += step.len() as u64;
-            codec
-                .inflate(clear, *read, bounds, &mut self.message)
-                .map_err(inflate_fault)?;
+            codec.inflate(clear, *read, bounds, &mut self.message).map_err(inflate_fault)?;
             *read += step.len() as u64;
         }
         Ok(())
@@ -404,13 +359,8 @@ impl Connection {
             return Ok(None);
         };
         if let (Encoding::Deflate(read), Some(codec)) = (open.encoding, &mut self.codec) {
-            let bounds = Bounds {
-                message: self.limits.message,
-                ratio: self.limits.inflate_ratio,
-            };
-            let result = codec
-                .inflate_end(read, bounds, &mut self.message)
-                .map_err(inflate_fault);
+            let bounds = Bounds { message: self.limits.message, ratio: self.limits.inflate_ratio };
+            let result = codec.inflate_end(read, bounds, &mut self.message).map_err(inflate_fault);
             if open.kind == Kind::Text && result.is_err() {
                 utf8::check(&self.message, open.checked).ok_or(NOT_UTF8)?;
             }
@@ -421,13 +371,7 @@ impl Connection {
     }
 
     /// The event for a control frame whose payload is in its buffer.
-    fn control_event<'c>(
-        &'c mut self,
-        opcode: Opcode,
-        len: u8,
-        input: &[u8],
-        consumed: &mut usize,
-    ) -> Event<'c> {
+    fn control_event<'c>(&'c mut self, opcode: Opcode, len: u8, input: &[u8], consumed: &mut usize) -> Event<'c> {
         let payload = &self.control[..usize::from(len)];
         match opcode {
             Opcode::Ping => Event::Ping(payload),

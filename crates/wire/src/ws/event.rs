@@ -35,26 +35,18 @@ pub enum Event<'c> {
 /// Text that is none.
 pub(crate) const NOT_UTF8: Fault = Fault::data("a text message is not UTF-8 (RFC 6455 §8.1)");
 /// A message beyond the limit.
-pub(crate) const TOO_BIG: Fault =
-    Fault::too_big("a message is larger than the limit (RFC 6455 §10.4)");
+pub(crate) const TOO_BIG: Fault = Fault::too_big("a message is larger than the limit (RFC 6455 §10.4)");
 
 /// What a failed inflation means for the connection.
 pub(crate) fn inflate_fault(error: InflateError) -> Fault {
     match error {
-        InflateError::Corrupt => {
-            Fault::data("a compressed message cannot be inflated (RFC 7692 §7.2.2)")
-        }
+        InflateError::Corrupt => Fault::data("a compressed message cannot be inflated (RFC 7692 §7.2.2)"),
         InflateError::TooBig => TOO_BIG,
-        InflateError::Ratio => {
-            Fault::too_big("a compressed message inflates too much (RFC 7692 §8)")
-        }
+        InflateError::Ratio => Fault::too_big("a compressed message inflates too much (RFC 7692 §8)"),
     }
 }
 
 /// The event for a fault.
 pub(crate) fn failure(fault: Fault) -> Event<'static> {
-    Event::Failure {
-        code: fault.code,
-        reason: fault.reason,
-    }
+    Event::Failure { code: fault.code, reason: fault.reason }
 }

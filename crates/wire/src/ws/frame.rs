@@ -76,33 +76,23 @@ pub(crate) fn read_head(bytes: &[u8], deflate: bool) -> Result<Option<(Head, usi
         return Err(Fault::protocol("a reserved bit is set (RFC 6455 §5.2)"));
     }
     let Some(opcode) = Opcode::read(first) else {
-        return Err(Fault::protocol(
-            "an opcode that is not defined (RFC 6455 §5.2)",
-        ));
+        return Err(Fault::protocol("an opcode that is not defined (RFC 6455 §5.2)"));
     };
     let fin = first & FIN != 0;
     let compressed = first & RSV1 != 0;
     if compressed && !(deflate && matches!(opcode, Opcode::Text | Opcode::Binary)) {
-        return Err(Fault::protocol(
-            "RSV1 where no compressed message starts (RFC 7692 §6)",
-        ));
+        return Err(Fault::protocol("RSV1 where no compressed message starts (RFC 7692 §6)"));
     }
     if second & MASK == 0 {
-        return Err(Fault::protocol(
-            "a frame from a client is not masked (RFC 6455 §5.1)",
-        ));
+        return Err(Fault::protocol("a frame from a client is not masked (RFC 6455 §5.1)"));
     }
     let short = second & !MASK;
     if opcode.is_control() {
         if !fin {
-            return Err(Fault::protocol(
-                "a control frame is fragmented (RFC 6455 §5.5)",
-            ));
+            return Err(Fault::protocol("a control frame is fragmented (RFC 6455 §5.5)"));
         }
         if usize::from(short) > CONTROL_MAX {
-            return Err(Fault::protocol(
-                "a control frame is longer than 125 bytes (RFC 6455 §5.5)",
-            ));
+            return Err(Fault::protocol("a control frame is longer than 125 bytes (RFC 6455 §5.5)"));
         }
     }
     let (length, rest, length_bytes) = match short {
@@ -121,36 +111,17 @@ pub(crate) fn read_head(bytes: &[u8], deflate: bool) -> Result<Option<(Head, usi
         _ => (u64::from(short), rest, 0),
     };
     match length_bytes {
-        2 if length < 126 => {
-            return Err(Fault::protocol(
-                "a length is not in its shortest form (RFC 6455 §5.2)",
-            ))
-        }
-        8 if length <= 0xFFFF => {
-            return Err(Fault::protocol(
-                "a length is not in its shortest form (RFC 6455 §5.2)",
-            ))
-        }
+        2 if length < 126 => return Err(Fault::protocol("a length is not in its shortest form (RFC 6455 §5.2)")),
+        8 if length <= 0xFFFF => return Err(Fault::protocol("a length is not in its shortest form (RFC 6455 §5.2)")),
         8 if length > i64::MAX as u64 => {
-            return Err(Fault::protocol(
-                "a length has its highest bit set (RFC 6455 §5.2)",
-            ))
+            return Err(Fault::protocol("a length has its highest bit set (RFC 6455 §5.2)"))
         }
         _ => {}
     }
     let Some(key) = rest.first_chunk::<4>() else {
         return Ok(None);
     };
-    Ok(Some((
-        Head {
-            opcode,
-            fin,
-            compressed,
-            length,
-            key: *key,
-        },
-        2 + length_bytes + 4,
-    )))
+    Ok(Some((Head { opcode, fin, compressed, length, key: *key }, 2 + length_bytes + 4)))
 }
 
 /// Removes the mask in place (RFC 6455 §5.3). `offset` is the position of the first byte inside the payload.
@@ -176,11 +147,7 @@ pub(crate) fn unmask(bytes: &mut [u8], key: [u8; 4], offset: u64) {
 
 /// The head of an unmasked, final frame: the bytes, and how many of them count.
 #[inline]
-pub(crate) fn sent_head(
-    opcode: Opcode,
-    compressed: bool,
-    length: usize,
-) -> ([u8; SENT_HEAD_MAX], usize) {
+pub(crate) fn sent_head(opcode: Opcode, compressed: bool, length: usize) -> ([u8; SENT_HEAD_MAX], usize) {
     let mut head = [0; SENT_HEAD_MAX];
     head[0] = FIN | if compressed { RSV1 } else { 0 } | opcode as u8;
     let used = match length {

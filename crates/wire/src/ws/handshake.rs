@@ -64,11 +64,7 @@ pub fn read_offer<'b>(
         return Err(Kind::WebSocketVersion.into());
     }
     match key {
-        Some(key) if is_key(key) => Ok(Offer {
-            key,
-            subprotocols,
-            deflate,
-        }),
+        Some(key) if is_key(key) => Ok(Offer { key, subprotocols, deflate }),
         _ => Err(Kind::WebSocketKey.into()),
     }
 }
@@ -91,10 +87,7 @@ fn read_subprotocols<'b>(value: &'b [u8], into: &mut Vec<&'b str>) -> Result<(),
 fn is_key(value: &[u8]) -> bool {
     match value.strip_suffix(b"==") {
         Some(digits) => {
-            digits.len() == 22
-                && digits
-                    .iter()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+            digits.len() == 22 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
         }
         None => false,
     }
@@ -114,10 +107,7 @@ fn base64(bytes: [u8; 20]) -> [u8; 28] {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = [b'='; 28];
     for (group, digits) in bytes.chunks(3).zip(text.chunks_exact_mut(4)) {
-        let word = group
-            .iter()
-            .fold(0_u32, |word, &byte| word << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
+        let word = group.iter().fold(0_u32, |word, &byte| word << 8 | u32::from(byte)) << (8 * (3 - group.len()));
         for (index, digit) in digits.iter_mut().enumerate().take(group.len() + 1) {
             *digit = DIGITS[(word >> (18 - 6 * index) & 63) as usize];
         }

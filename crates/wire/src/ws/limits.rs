@@ -32,11 +32,7 @@ pub struct WsLimits {
 
 impl Default for WsLimits {
     fn default() -> Self {
-        Self {
-            message: MESSAGE,
-            frames_per_message: FRAMES_PER_MESSAGE,
-            inflate_ratio: INFLATE_RATIO,
-        }
+        Self { message: MESSAGE, frames_per_message: FRAMES_PER_MESSAGE, inflate_ratio: INFLATE_RATIO }
     }
 }
 

@@ -1,11 +1,9 @@
 //! A client's side for the WebSocket tests: masked frames, owned events, and one helper that runs a case whole, byte by
 //! byte and split in two at every offset.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "every test binary uses its own part of this module"
-)]
+#![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part of this module")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+pub mod inflate;
 
 use swell_wire::ws::{Connection, Event, WsLimits};
 
@@ -53,18 +51,8 @@ pub fn plain() -> Connection {
 /// A masked frame with the shortest form of its length.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = head(first, payload.len() as u64);
-    let key = [
-        out[out.len() - 4],
-        out[out.len() - 3],
-        out[out.len() - 2],
-        out[out.len() - 1],
-    ];
-    out.extend(
-        payload
-            .iter()
-            .enumerate()
-            .map(|(index, byte)| byte ^ key[index % 4]),
-    );
+    let key = [out[out.len() - 4], out[out.len() - 3], out[out.len() - 2], out[out.len() - 1]];
+    out.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ key[index % 4]));
     out
 }
 
@@ -100,11 +88,7 @@ pub fn feed(connection: &mut Connection, piece: &[u8]) -> Vec<Seen> {
     while let Some(event) = connection.receive(piece, &mut consumed) {
         seen.push(event.into());
     }
-    assert_eq!(
-        consumed,
-        piece.len(),
-        "None means that all of the input has been taken in"
-    );
+    assert_eq!(consumed, piece.len(), "None means that all of the input has been taken in");
     seen
 }
 
@@ -112,10 +96,7 @@ pub fn feed(connection: &mut Connection, piece: &[u8]) -> Vec<Seen> {
 pub fn every_split(make: impl Fn() -> Connection, bytes: &[u8]) -> Vec<Seen> {
     let whole = feed(&mut make(), bytes);
     let mut connection = make();
-    let single: Vec<Seen> = bytes
-        .iter()
-        .flat_map(|byte| feed(&mut connection, &[*byte]))
-        .collect();
+    let single: Vec<Seen> = bytes.iter().flat_map(|byte| feed(&mut connection, &[*byte])).collect();
     assert_eq!(single, whole, "byte by byte");
     for offset in 0..=bytes.len() {
         let mut connection = make();
