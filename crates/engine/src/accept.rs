@@ -46,6 +46,7 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
                 server,
                 trusted,
                 input: Vec::new(),
+                scan: None,
                 readable: false,
                 out: OutBuf::default(),
                 unsent: 0,

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use swell_wire::h1::body::BodyDecoder;
 use swell_wire::h1::cycle::Response;
+use swell_wire::h1::scan::HeadScan;
 
 use crate::access::Record;
 use crate::io::outbuf::OutBuf;
@@ -30,6 +31,8 @@ pub(crate) struct Conn {
 
     /// Bytes that came before they could be used.
     pub(crate) input: Vec<u8>,
+    /// How far an incomplete head in `input` was read.
+    pub(crate) scan: Option<HeadScan>,
     /// The socket may have more to read: an edge was seen and `WouldBlock` was not.
     pub(crate) readable: bool,
     pub(crate) out: OutBuf,

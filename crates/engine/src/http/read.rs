@@ -13,6 +13,7 @@ use swell_wire::h1::body::BodyDecoder;
 use swell_wire::h1::facts::{judge, Request};
 use swell_wire::h1::head::{find_request_line, parse_head, FieldSpan};
 use swell_wire::h1::line::{parse_request_line, Version};
+use swell_wire::h1::scan::HeadScan;
 
 use super::launch;
 use crate::conn::{Closing, Conn, Protocol, OUT_HIGH};
@@ -270,6 +271,13 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
 fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, WireError> {
     let Inner { conns, limits, spans, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return Ok(None) };
+    // A head in small pieces is read on where it was left, and parsed once when it is complete.
+    if let Some(mut scan) = conn.scan.take() {
+        if !scan.advance(bytes, limits)? {
+            conn.scan = Some(scan);
+            return Ok(None);
+        }
+    }
     if let Some(memo) = &conn.memo {
         if let Some(line_len) = find_request_line(bytes, limits)? {
             let (line, after) = bytes.split_at(line_len);
@@ -299,7 +307,12 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, Wir
             }
         }
     }
-    let Some(head) = parse_head(bytes, limits, spans)? else { return Ok(None) };
+    let Some(head) = parse_head(bytes, limits, spans)? else {
+        let mut scan = HeadScan::default();
+        scan.advance(bytes, limits)?;
+        conn.scan = Some(scan);
+        return Ok(None);
+    };
     let request = judge(&head.line, &head.facts, head.block)?;
     Ok(Some(Parsed {
         skipped: head.skipped,
