@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swell.config import Config as Config
+    from swell.supervisor import run as run
     from swell.worker import Server as Server
-    from swell.worker import run as run
 
 __all__ = ["Config", "Server", "__version__", "run"]
 
@@ -23,10 +23,14 @@ def __getattr__(name: str) -> Any:
         from swell.config import Config
 
         return Config
-    if name in ("Server", "run"):
-        from swell import worker
+    if name == "Server":
+        from swell.worker import Server
 
-        return getattr(worker, name)
+        return Server
+    if name == "run":
+        from swell.supervisor import run
+
+        return run
     raise AttributeError(f"module 'swell' has no attribute {name!r}")
 
 

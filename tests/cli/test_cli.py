@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+import swell
 from swell.cli import main, version
 from swell.config import OPTIONS, Config
 from swell.errors import AppLoadError, StartupError
@@ -42,10 +43,23 @@ class _Worker(ModuleType):
         return self.outcome
 
 
+class _Parent(ModuleType):
+    """Stands where `swell.supervisor.reload` is."""
+
+    def __init__(self, configs: list[Config]) -> None:
+        super().__init__("swell.supervisor.reload")
+        self.configs = configs
+
+    def serve_and_reload(self, config: Config) -> int:
+        self.configs.append(config)
+        return 7
+
+
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> _Worker:
     replacement = _Worker()
     monkeypatch.setitem(sys.modules, "swell.worker", replacement)
+    monkeypatch.setattr(swell, "worker", replacement, raising=False)
     return replacement
 
 
@@ -53,6 +67,14 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> _Worker:
 def test_serve_and_its_short_form(worker: _Worker, line: str) -> None:
     assert main(line.split()) == 0
     assert [(config.app, config.port) for config in worker.configs] == [("main:app", 9)]
+
+
+def test_reload_is_served_by_the_parent(worker: _Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    parents: list[Config] = []
+    monkeypatch.setitem(sys.modules, "swell.supervisor.reload", _Parent(parents))
+    assert main(["main:app", "--reload"]) == 7
+    assert [config.reload for config in parents] == [True]
+    assert worker.configs == []
 
 
 def test_serve_returns_the_workers_exit_code(worker: _Worker) -> None:

@@ -119,6 +119,10 @@ def test_what_is_refused(line: str, reason: str) -> None:
     assert len(caught.value.problems) == 1
 
 
+def test_a_flag_like_no_other_gets_no_guess() -> None:
+    assert read_arguments(["--bogus"], {}).layer.problems == ["unknown option --bogus"]
+
+
 def test_every_option_has_a_flag_that_sets_it() -> None:
     for option in OPTIONS.values():
         if option.name == "app" or not option.show(option.default):

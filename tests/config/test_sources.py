@@ -138,6 +138,10 @@ def test_a_wrong_variable_is_refused(tmp_path: Path, name: str, value: str, reas
     assert reason in _problems(tmp_path, environ={name: value})
 
 
+def test_a_variable_like_no_other_gets_no_guess(tmp_path: Path) -> None:
+    assert _problems(tmp_path, environ={"SWELL_BOGUS": "1"}) == "unknown variable SWELL_BOGUS"
+
+
 def test_variables_of_platforms_stand_in_for_ours(tmp_path: Path) -> None:
     effective = _load(tmp_path, environ={"FORWARDED_ALLOW_IPS": "10.0.0.0/8", "WEB_CONCURRENCY": "1"})
     assert effective.config.forwarded_allow_ips == ("10.0.0.0/8",)

@@ -35,9 +35,11 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("no application: swell serve MODULE:ATTRIBUTE, for example swell serve main:app")
     note(effective.notes)
     try:
-        from swell.worker import serve
+        import swell.worker  # noqa: F401 - whether it can be loaded
     except ImportError as error:
         if error.name is None or not error.name.startswith("swell._core"):
             raise
         raise StartupError(version.missing_core(error)) from error
+    from swell.supervisor import serve
+
     return serve(effective.config)

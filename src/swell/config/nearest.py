@@ -9,10 +9,17 @@ __all__ = ["nearest", "unknown"]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The most similar valid name, whatever its case; `None` if nothing comes close."""
-    names = {other.lower(): other for other in valid}
-    found = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    """The most similar valid name, whatever its case; `None` if nothing comes close.
+
+    The prefixes `--` and `SWELL_` make no name like another.
+    """
+    names = {_bare(other): other for other in valid}
+    found = difflib.get_close_matches(_bare(name), names, n=1, cutoff=0.6)
     return names[found[0]] if found else None
+
+
+def _bare(name: str) -> str:
+    return name.lower().removeprefix("--").removeprefix("swell_")
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> str:
