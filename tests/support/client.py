@@ -9,6 +9,7 @@ import contextlib
 import socket
 import struct
 from dataclasses import dataclass, field
+from typing import cast
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -132,9 +133,7 @@ class Connection:
             await self.writer.wait_closed()
 
     def _transport(self) -> asyncio.ReadTransport:
-        transport = self.writer.transport
-        assert isinstance(transport, asyncio.ReadTransport)
-        return transport
+        return cast(asyncio.ReadTransport, self.writer.transport)  # uvloop's is none by name
 
     async def _fields(self) -> Fields:
         fields: Fields = []
