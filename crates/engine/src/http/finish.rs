@@ -221,7 +221,7 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
 fn abort(inner: &mut Inner, key: Key) {
     log_end(inner, key, End::Aborted);
     let Some(conn) = inner.conns.get_mut(key) else { return };
-    if conn.exchange().is_some_and(|exchange| matches!(exchange.response, Response::Streaming(_) | Response::Trailing)) {
+    if conn.exchange().is_some_and(|exchange| matches!(exchange.response, Response::Streaming(_) | Response::Trailing(_))) {
         // What was sent so far may still arrive; the missing end is what tells.
         if let Some(fd) = &conn.fd {
             use std::os::fd::AsRawFd;

@@ -13,14 +13,15 @@ use crate::conn::{Conn, BODY_HIGH};
 use crate::core::{Core, Handles};
 use crate::lifecycle;
 use crate::py::awaitable::{self, Answer};
-use crate::py::callable::Link;
+use crate::py::callable::{no_argument, Link};
 
 pub(crate) fn call(
     py: Python<'_>,
     core: &Rc<Core>,
     link: Link,
-    _: &[*mut ffi::PyObject],
+    arguments: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
+    no_argument("receive", arguments)?;
     awaitable::ask(py, core, link, step)
 }
 

@@ -247,13 +247,14 @@ fn trailers(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '
     let complete = with_exchange(core, link, message, |inner| {
         let Some(conn) = inner.conns.get_mut(link.key) else { return Ok(false) };
         let Some(exchange) = conn.exchange() else { return Ok(false) };
-        exchange.response.trailers(last)?;
-        conn.out.write(|out| {
-            out.extend_from_slice(&fields);
-            if last {
-                out.extend_from_slice(b"\r\n");
-            }
-        });
+        if exchange.response.trailers(last)? {
+            conn.out.write(|out| {
+                out.extend_from_slice(&fields);
+                if last {
+                    out.extend_from_slice(b"\r\n");
+                }
+            });
+        }
         if last {
             finish::conclude(inner, link.key);
         }

@@ -140,3 +140,11 @@ pub(crate) fn one_argument(name: &str, arguments: &[*mut ffi::PyObject]) -> PyRe
         _ => Err(PyTypeError::new_err(format!("{name}() takes exactly one argument ({} given)", arguments.len()))),
     }
 }
+
+/// Refuses a call with arguments.
+pub(crate) fn no_argument(name: &str, arguments: &[*mut ffi::PyObject]) -> PyResult<()> {
+    match arguments {
+        [] => Ok(()),
+        _ => Err(PyTypeError::new_err(format!("{name}() takes no arguments ({} given)", arguments.len()))),
+    }
+}

@@ -19,9 +19,9 @@ pub enum Response {
     /// The head was given but waits for the first body event, which decides its framing.
     Held(Held),
     /// The head is encoded, the body is under way.
-    Streaming(BodyFraming),
-    /// The last chunk's data is encoded, promised trailers are not.
-    Trailing,
+    Streaming(Body),
+    /// The last of the body is encoded, promised trailers are not.
+    Trailing(Trailers),
     /// Everything was encoded.
     Complete,
 }
@@ -39,16 +39,30 @@ pub struct Held {
     pub chunked: bool,
 }
 
+/// A body under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Body {
+    framing: BodyFraming,
+    /// Trailers follow the body; the application promised them.
+    trailers: bool,
+}
+
+/// What happens to the trailers that the application sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailers {
+    /// They follow the last chunk (RFC 9112 §7.1.2).
+    Written,
+    /// The message has no place for them: HEAD, 204, 304, HTTP/1.0.
+    Dropped,
+}
+
 /// How the body of a response under way is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
     /// `Content-Length`: this many bytes are still owed.
     Length(u64),
     /// `Transfer-Encoding: chunked`.
-    Chunked {
-        /// Trailers follow the body.
-        trailers: bool,
-    },
+    Chunked,
     /// The end of the connection ends the body (HTTP/1.0, RFC 9112 §6.3 rule 8).
     UntilClose,
     /// Body bytes are accepted and dropped: HEAD, 204, 304.
@@ -151,7 +165,7 @@ impl Response {
                 *self = Self::Held(held);
                 Ok(())
             }
-            Self::Held(_) | Self::Streaming(_) | Self::Trailing => Err(Violation::StartTwice),
+            Self::Held(_) | Self::Streaming(_) | Self::Trailing(_) => Err(Violation::StartTwice),
             Self::Complete => Err(Violation::AfterEnd),
         }
     }
@@ -161,7 +175,7 @@ impl Response {
     pub fn release_head(&mut self) -> Option<HeadFraming> {
         let Self::Held(held) = *self else { return None };
         let (framing, head) = held.streaming();
-        *self = Self::Streaming(framing);
+        *self = Self::Streaming(Body { framing, trailers: held.trailers });
         Some(head)
     }
 
@@ -170,31 +184,31 @@ impl Response {
     /// # Errors
     /// A [`Violation`]; the state is then unchanged, so what is on the wire stays well-formed.
     pub fn body(&mut self, length: u64, last: bool) -> Result<BodyStep, Violation> {
-        let (framing, head) = match *self {
+        let (body, head) = match *self {
             Self::Awaited => return Err(Violation::BodyFirst),
-            Self::Trailing | Self::Complete => return Err(Violation::AfterEnd),
-            Self::Streaming(framing) => (framing, None),
+            Self::Trailing(_) | Self::Complete => return Err(Violation::AfterEnd),
+            Self::Streaming(body) => (body, None),
             Self::Held(held) => {
                 let (framing, head) = if last { held.whole(length) } else { held.streaming() };
-                (framing, Some(head))
+                (Body { framing, trailers: held.trailers }, Some(head))
             }
         };
-        let (next, write) = framing.advance(length, last)?;
+        let (next, write) = body.advance(length, last)?;
         *self = next;
         Ok(BodyStep { head, write, complete: matches!(next, Self::Complete) })
     }
 
-    /// The application sends its (last) trailers.
+    /// The application sends its (last) trailers. Returns whether they are written.
     ///
     /// # Errors
     /// [`Violation::TrailersEarly`] unless the body has ended and trailers were promised.
-    pub fn trailers(&mut self, last: bool) -> Result<(), Violation> {
-        match self {
-            Self::Trailing => {
+    pub fn trailers(&mut self, last: bool) -> Result<bool, Violation> {
+        match *self {
+            Self::Trailing(trailers) => {
                 if last {
                     *self = Self::Complete;
                 }
-                Ok(())
+                Ok(trailers == Trailers::Written)
             }
             Self::Complete => Err(Violation::AfterEnd),
             Self::Awaited => Err(Violation::BodyFirst),
@@ -214,7 +228,7 @@ impl Held {
     fn whole(self, length: u64) -> (BodyFraming, HeadFraming) {
         match self.length {
             _ if self.bodiless => (BodyFraming::Bodiless, HeadFraming::AsGiven),
-            _ if self.trailers => self.streaming(),
+            _ if self.trailers && self.chunked => self.streaming(),
             Some(declared) => (BodyFraming::Length(declared), HeadFraming::AsGiven),
             None => (BodyFraming::Length(length), HeadFraming::AddLength(length)),
         }
@@ -225,29 +239,41 @@ impl Held {
         match self.length {
             _ if self.bodiless => (BodyFraming::Bodiless, HeadFraming::AsGiven),
             // Trailers need chunked; HTTP/1.0 gets neither (RFC 9112 §6.1).
-            _ if self.trailers && self.chunked => (BodyFraming::Chunked { trailers: true }, HeadFraming::AddChunked),
+            _ if self.trailers && self.chunked => (BodyFraming::Chunked, HeadFraming::AddChunked),
             Some(declared) => (BodyFraming::Length(declared), HeadFraming::AsGiven),
-            None if self.chunked => (BodyFraming::Chunked { trailers: false }, HeadFraming::AddChunked),
+            None if self.chunked => (BodyFraming::Chunked, HeadFraming::AddChunked),
             None => (BodyFraming::UntilClose, HeadFraming::AddClose),
         }
     }
 }
 
-impl BodyFraming {
+impl Body {
     fn advance(self, length: u64, last: bool) -> Result<(Response, Write), Violation> {
-        let after = |framing| if last { Response::Complete } else { Response::Streaming(framing) };
-        match self {
-            Self::Length(owed) => {
+        let trailers = self.trailers;
+        let after = |framing| match (last, trailers) {
+            (false, _) => Response::Streaming(Self { framing, trailers }),
+            (true, false) => Response::Complete,
+            (true, true) if framing == BodyFraming::Chunked => Response::Trailing(Trailers::Written),
+            (true, true) => Response::Trailing(Trailers::Dropped),
+        };
+        match self.framing {
+            BodyFraming::Length(owed) => {
                 let left = owed.checked_sub(length).ok_or(Violation::TooMuch { owed, got: length })?;
                 if last && left > 0 {
                     return Err(Violation::TooLittle { owed: left });
                 }
-                Ok((after(Self::Length(left)), Write::Plain))
+                Ok((after(BodyFraming::Length(left)), Write::Plain))
             }
-            Self::Chunked { trailers: true } if last => Ok((Response::Trailing, Write::ChunkAndTrailers)),
-            Self::Chunked { .. } => Ok((after(self), if last { Write::ChunkAndEnd } else { Write::Chunk })),
-            Self::UntilClose => Ok((after(self), Write::Plain)),
-            Self::Bodiless => Ok((after(self), Write::Drop)),
+            BodyFraming::Chunked => {
+                let write = match (last, trailers) {
+                    (false, _) => Write::Chunk,
+                    (true, false) => Write::ChunkAndEnd,
+                    (true, true) => Write::ChunkAndTrailers,
+                };
+                Ok((after(self.framing), write))
+            }
+            BodyFraming::UntilClose => Ok((after(self.framing), Write::Plain)),
+            BodyFraming::Bodiless => Ok((after(self.framing), Write::Drop)),
         }
     }
 }
@@ -294,7 +320,7 @@ mod tests {
         assert!(response.replaceable());
         assert_eq!(response.body(4, true), Err(Violation::TooLittle { owed: 1 }));
         response.body(4, false).unwrap();
-        assert_eq!(response, Response::Streaming(BodyFraming::Length(1)));
+        assert_eq!(response, Response::Streaming(Body { framing: BodyFraming::Length(1), trailers: false }));
         assert!(response.body(1, true).unwrap().complete);
         assert_eq!(response.body(0, true), Err(Violation::AfterEnd));
     }
@@ -312,9 +338,16 @@ mod tests {
         assert_eq!(response.trailers(true), Err(Violation::TrailersEarly));
         let step = response.body(3, true).unwrap();
         assert_eq!((step.head, step.write, step.complete), (Some(HeadFraming::AddChunked), Write::ChunkAndTrailers, false));
-        response.trailers(false).unwrap();
-        response.trailers(true).unwrap();
+        assert_eq!(response.trailers(false), Ok(true));
+        assert_eq!(response.trailers(true), Ok(true));
         assert_eq!(response, Response::Complete);
+
+        for untold in [Held { bodiless: true, ..held(None) }, Held { chunked: false, ..held(None) }] {
+            let mut response = started(Held { trailers: true, ..untold });
+            assert!(!response.body(3, true).unwrap().complete);
+            assert_eq!(response.trailers(true), Ok(false));
+            assert_eq!(response, Response::Complete);
+        }
 
         let mut plain = started(held(None));
         plain.body(1, true).unwrap();
