@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from support.server import ServerProcess
+
 from swell import Config
 from swell.errors import StartupError
 from swell.worker.sockets import Listeners, describe
@@ -261,7 +261,7 @@ def test_a_descriptor_of_another_kind_is_one_line(kind: str, tmp_path: Path) -> 
         assert set(os.listdir("/proc/self/fd")) == before
 
 
-# sd_listen_fds(3): the manager forks, puts the sockets at 3 and up, sets LISTEN_PID to the child's own pid and executes.
+# sd_listen_fds(3): the manager puts the sockets at 3 and up, sets LISTEN_PID to the child's own pid and executes.
 LAUNCHER = """
 import os, socket, sys
 sockets = []

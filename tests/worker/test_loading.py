@@ -5,8 +5,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-
 from support.server import ServerProcess
+
 from worker.launching import launched, outcome, wait_listening
 
 OURS = re.compile(r'File "[^"]*(/swell/|importlib)')

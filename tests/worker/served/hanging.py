@@ -32,7 +32,7 @@ async def app(scope, receive, send):
             case "/finish":
                 await receive()
                 say("finishing")
-                while not (await receive())["type"] == "http.disconnect":
+                while (await receive())["type"] != "http.disconnect":
                     pass
             case "/short":
                 say("short")
@@ -42,7 +42,7 @@ async def app(scope, receive, send):
                 await stubborn()
             case "/block":
                 say("blocking")
-                time.sleep(60)
+                time.sleep(60)  # noqa: ASYNC251 - that is the point
             case "/thread":
                 say("in a thread")
                 await asyncio.to_thread(time.sleep, 60)
