@@ -11,7 +11,7 @@ pub const MESSAGE: usize = 16 * 1024 * 1024;
 /// largest message in fragments of 128 bytes.
 pub const FRAMES_PER_MESSAGE: usize = 131_072;
 
-/// Inflated bytes per compressed byte. Deflate reaches 1032, the JSON of `ws_cost` 8: only data that says nothing gets
+/// Inflated bytes per compressed byte. Deflate reaches 1032, the JSON of `ws_cost` 9: only data that says nothing gets
 /// near 100.
 pub const INFLATE_RATIO: u32 = 100;
 
