@@ -3,8 +3,8 @@
 //! Deliberately unknown here: sockets, time, ASGI. A ping and a close are reported, the caller answers them. Called by
 //! the engine once the handshake is done.
 //!
-//! Receiving is three enums. [`Reading`] is the place inside a frame, [`Assembly`] the place inside a message,
-//! [`Sending`] the other direction.
+//! Receiving is three enums. `Reading` is the place inside a frame, `Assembly` the place inside a message,
+//! `Sending` the other direction.
 
 use super::buffer::{forget, grow};
 use super::close::{self, Fault};
