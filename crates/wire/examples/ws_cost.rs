@@ -24,10 +24,7 @@ fn params(options: &DeflateOptions) -> Option<DeflateParams> {
     let fields: [(&[u8], &[u8]); 3] = [
         (b"sec-websocket-version", b"13"),
         (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
-        (
-            b"sec-websocket-extensions",
-            b"permessage-deflate; client_max_window_bits",
-        ),
+        (b"sec-websocket-extensions", b"permessage-deflate; client_max_window_bits"),
     ];
     read_offer(fields.into_iter(), options).ok()?.deflate
 }
@@ -43,12 +40,7 @@ fn masked(sent: &[u8]) -> Vec<u8> {
     let mut out = sent[..head].to_vec();
     out[1] |= 0x80;
     out.extend(key);
-    out.extend(
-        sent[head..]
-            .iter()
-            .enumerate()
-            .map(|(index, byte)| byte ^ key[index % 4]),
-    );
+    out.extend(sent[head..].iter().enumerate().map(|(index, byte)| byte ^ key[index % 4]));
     out
 }
 
@@ -59,10 +51,7 @@ fn json(size: usize) -> Vec<u8> {
     while out.len() < size {
         state = state.wrapping_mul(1_103_515_245).wrapping_add(12345);
         let (id, price) = (state >> 12 & 0xFFF, state >> 8 & 0xFFFF);
-        out.push_str(&format!(
-            r#"{{"id":{id},"symbol":"SW{}","price":{price}.5,"side":"buy"}},"#,
-            id % 50
-        ));
+        out.push_str(&format!(r#"{{"id":{id},"symbol":"SW{}","price":{price}.5,"side":"buy"}},"#, id % 50));
     }
     out.truncate(size);
     out.into_bytes()
@@ -107,25 +96,10 @@ fn main() {
     }
     for level in [1, 2, 3, 6] {
         for size in [128, 256, 1024, 65_536] {
-            let alone = DeflateOptions {
-                level,
-                threshold: 0,
-                ..DeflateOptions::default()
-            };
-            measure(
-                &format!("deflate level {level}, no takeover"),
-                size,
-                params(&alone),
-            );
-            let kept = DeflateOptions {
-                server_no_context_takeover: false,
-                ..alone
-            };
-            measure(
-                &format!("deflate level {level}, takeover"),
-                size,
-                params(&kept),
-            );
+            let alone = DeflateOptions { level, threshold: 0, ..DeflateOptions::default() };
+            measure(&format!("deflate level {level}, no takeover"), size, params(&alone));
+            let kept = DeflateOptions { server_no_context_takeover: false, ..alone };
+            measure(&format!("deflate level {level}, takeover"), size, params(&kept));
         }
     }
 }

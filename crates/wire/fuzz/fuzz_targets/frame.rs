@@ -6,15 +6,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use swell_wire::ws::{
-    read_offer, valid_close_code, Connection, DeflateOptions, DeflateParams, Event, WsLimits,
-};
+use swell_wire::ws::{read_offer, valid_close_code, Connection, DeflateOptions, DeflateParams, Event, WsLimits};
 
-const LIMITS: WsLimits = WsLimits {
-    message: 4096,
-    frames_per_message: 8,
-    inflate_ratio: 0,
-};
+const LIMITS: WsLimits = WsLimits { message: 4096, frames_per_message: 8, inflate_ratio: 0 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
@@ -26,10 +20,7 @@ enum Seen {
     Failure(u16),
 }
 
-fn receive<'p>(
-    deflate: Option<DeflateParams>,
-    pieces: impl Iterator<Item = &'p [u8]>,
-) -> Vec<Seen> {
+fn receive<'p>(deflate: Option<DeflateParams>, pieces: impl Iterator<Item = &'p [u8]>) -> Vec<Seen> {
     let mut connection = Connection::new(deflate, LIMITS);
     let mut seen = Vec::new();
     for piece in pieces {
@@ -81,12 +72,9 @@ fn reference(mut rest: &[u8]) -> (Vec<Seen>, Option<Seen>) {
         if rest.len() < 2 + extended {
             return (seen, None);
         }
-        let long = rest[2..2 + extended]
-            .iter()
-            .fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
+        let long = rest[2..2 + extended].iter().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
         let length = if extended == 0 { short as u64 } else { long };
-        if extended == 2 && length < 126 || extended == 8 && (length < 65_536 || length >> 63 == 1)
-        {
+        if extended == 2 && length < 126 || extended == 8 && (length < 65_536 || length >> 63 == 1) {
             return (seen, Some(Seen::Failure(1002)));
         }
         if rest.len() < 2 + extended + 4 {
@@ -98,20 +86,14 @@ fn reference(mut rest: &[u8]) -> (Vec<Seen>, Option<Seen>) {
             }
             let (_, held, frames) = open.get_or_insert((opcode, Vec::new(), 0));
             *frames += 1;
-            if *frames > LIMITS.frames_per_message
-                || held.len() as u64 + length > LIMITS.message as u64
-            {
+            if *frames > LIMITS.frames_per_message || held.len() as u64 + length > LIMITS.message as u64 {
                 return (seen, Some(Seen::Failure(1009)));
             }
         }
         let key = &rest[2 + extended..6 + extended];
         let body = &rest[6 + extended..];
         let here = body.len().min(length as usize);
-        let payload: Vec<u8> = body[..here]
-            .iter()
-            .zip(key.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask)
-            .collect();
+        let payload: Vec<u8> = body[..here].iter().zip(key.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         let whole = here as u64 == length;
         rest = &body[here..];
         if control {
@@ -145,9 +127,7 @@ fn reference(mut rest: &[u8]) -> (Vec<Seen>, Option<Seen>) {
         held.extend(payload);
         if *kind == 1 {
             let end_wrong = whole && fin;
-            if std::str::from_utf8(held)
-                .is_err_and(|error| error.error_len().is_some() || end_wrong)
-            {
+            if std::str::from_utf8(held).is_err_and(|error| error.error_len().is_some() || end_wrong) {
                 return (seen, Some(Seen::Failure(1007)));
             }
         }
@@ -156,11 +136,7 @@ fn reference(mut rest: &[u8]) -> (Vec<Seen>, Option<Seen>) {
         }
         if fin {
             if let Some((kind, held, _)) = open.take() {
-                seen.push(if kind == 1 {
-                    Seen::Text(String::from_utf8(held).unwrap())
-                } else {
-                    Seen::Binary(held)
-                });
+                seen.push(if kind == 1 { Seen::Text(String::from_utf8(held).unwrap()) } else { Seen::Binary(held) });
             }
         }
     }
@@ -178,10 +154,7 @@ fn params(choice: u8) -> Option<DeflateParams> {
     let fields: [(&[u8], &[u8]); 3] = [
         (b"sec-websocket-version", b"13"),
         (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ=="),
-        (
-            b"sec-websocket-extensions",
-            b"permessage-deflate; client_max_window_bits",
-        ),
+        (b"sec-websocket-extensions", b"permessage-deflate; client_max_window_bits"),
     ];
     read_offer(fields.into_iter(), &options).unwrap().deflate
 }
@@ -204,17 +177,10 @@ fuzz_target!(|data: &[u8]| {
     let [choice, cut, stream @ ..] = data else {
         return;
     };
-    let deflate = if choice & 1 != 0 {
-        params(*choice)
-    } else {
-        None
-    };
+    let deflate = if choice & 1 != 0 { params(*choice) } else { None };
     let whole = receive(deflate, std::iter::once(stream));
     assert_eq!(receive(deflate, stream.chunks(1)), whole);
-    assert_eq!(
-        receive(deflate, stream.chunks(usize::from(*cut) + 2)),
-        whole
-    );
+    assert_eq!(receive(deflate, stream.chunks(usize::from(*cut) + 2)), whole);
     let (first, second) = stream.split_at(usize::from(*cut).min(stream.len()));
     assert_eq!(receive(deflate, [first, second].into_iter()), whole);
     if deflate.is_none() {
@@ -232,9 +198,6 @@ fuzz_target!(|data: &[u8]| {
             sender.send_binary(stream, &mut out);
             bytes.extend(masked(&out));
         }
-        assert_eq!(
-            receive(deflate, bytes.chunks(7)),
-            [Seen::Binary(stream.to_vec()), Seen::Binary(stream.to_vec())]
-        );
+        assert_eq!(receive(deflate, bytes.chunks(7)), [Seen::Binary(stream.to_vec()), Seen::Binary(stream.to_vec())]);
     }
 });
