@@ -161,11 +161,14 @@ pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone
     let disconnected = value.bind(py).is_instance_of::<ClientDisconnected>();
     let quiet = disconnected || (gone && cancelled) || led_by_disconnect(value.bind(py), CHAIN_MAX);
     core.with(|inner| {
-        let mut name = name(inner, link.key);
-        let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial);
-        if let Some(id) = conn.and_then(|conn| conn.request_id.as_deref()) {
-            name = format!("{name} id={id}");
-        }
+        let conn = inner.conns.get_mut(link.key);
+        let name = match conn.map(|conn| (conn.serial == link.serial, conn.peer.to_string(), conn.request_id.clone())) {
+            Some((true, _, Some(id))) => format!("{} id={id}", name(inner, link.key)),
+            Some((true, _, None)) => name(inner, link.key),
+            // The connection has gone on to another request.
+            Some((false, peer, _)) => format!("{peer} an earlier request"),
+            None => "a request".into(),
+        };
         if quiet {
             let text = format!("{name}: the application ended after the client had gone");
             inner.wakes.push(Wake::Report { level: level::DEBUG, text, error: Some(value) });

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -332,9 +332,10 @@ fn step<'py>(
         Ok(task) => task,
         Err(error) => {
             // KeyboardInterrupt or SystemExit: the request is answered like any other failure, the loop then ends.
-            let cause = error.clone_ref(py);
-            core.set_fatal(error);
-            return Err(cause);
+            if !error.is_instance_of::<PyException>(py) {
+                core.set_fatal(error.clone_ref(py));
+            }
+            return Err(error);
         }
     };
     if task.call_method0(handles.names.done.bind(py))?.is_truthy()? {
