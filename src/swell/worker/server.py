@@ -23,7 +23,7 @@ from swell.worker.asgi import Application
 from swell.worker.lifespan import Lifespan
 from swell.worker.settings import EngineSettings
 from swell.worker.signals import delivered
-from swell.worker.sockets import Listeners, describe
+from swell.worker.sockets import Listeners, describe, prepare
 from swell.worker.wsgi import WsgiBridge
 
 __all__ = ["Server"]
@@ -112,8 +112,8 @@ class Server:
     async def serve(self, sockets: Sequence[socket] | None = None, *, handle_signals: bool = False) -> None:
         """Serves until `should_exit` is set, the task is cancelled or, with `handle_signals`, a signal comes.
 
-        Ends gracefully in each case; a second cancellation or signal ends it at once. `sockets` are listening sockets
-        to use instead of the configured addresses; they stay open.
+        Ends gracefully in each case; a second cancellation or signal ends it at once. `sockets` are bound sockets to
+        use instead of the configured addresses; they are made non-blocking and stay open.
 
         Raises `StartupError` for an address that cannot be had and `AppLoadError` for an application that does not
         load or start.
@@ -128,6 +128,9 @@ class Server:
             with contextlib.ExitStack() as stack:
                 if sockets is None:
                     sockets = stack.enter_context(Listeners(self.config)).sockets
+                else:
+                    for listener in sockets:
+                        prepare(listener, self.config.backlog, f"the given socket {listener!r}")
                 application = load_application(self.config) if self._application is None else self._application
                 if isinstance(application, WsgiBridge):
                     stack.callback(application.close)

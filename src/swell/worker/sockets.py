@@ -19,7 +19,7 @@ from swell.config import Config
 from swell.config.address import Address, FdAddress, TcpAddress, UnixAddress
 from swell.errors import StartupError
 
-__all__ = ["Listeners", "describe"]
+__all__ = ["Listeners", "describe", "prepare"]
 
 # sd_listen_fds(3): inherited descriptors start here.
 SYSTEMD_FIRST_FD = 3
@@ -206,22 +206,27 @@ def _adopt(fd: int, name: str, backlog: int) -> socket.socket:
             os.close(fd)
         raise StartupError(f"cannot listen on {name}: it is not an open socket") from None
     try:
-        if listener.type != socket.SOCK_STREAM:
-            raise StartupError(f"cannot listen on {name}: it is not a stream socket")
-        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            listener.listen(backlog)
-        listener.setblocking(False)
         # The application's own child processes are not to hold the port.
         listener.set_inheritable(False)
-        if listener.family != socket.AF_UNIX:
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
-        listener.close()
-        raise StartupError(f"cannot listen on {name}: {error.strerror or error}") from None
+        prepare(listener, backlog, name)
     except StartupError:
         listener.close()
         raise
     return listener
+
+
+def prepare(listener: socket.socket, backlog: int, name: str) -> None:
+    """Makes somebody else's socket fit for the engine, which accepts until the socket would block."""
+    if listener.type != socket.SOCK_STREAM:
+        raise StartupError(f"cannot listen on {name}: it is not a stream socket")
+    try:
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.listen(backlog)
+        listener.setblocking(False)
+        if listener.family != socket.AF_UNIX:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        raise StartupError(f"cannot listen on {name}: {error.strerror or error}") from None
 
 
 def _systemd(environ: MutableMapping[str, str]) -> list[int]:

@@ -112,7 +112,7 @@ def empty(environ, start_response):
 
 
 def busy(environ, start_response):
-    """Stays in the application until it has company or half a second has passed. Answers how many there were at most."""
+    """Stays in the application for a while. Answers how many were there at most."""
     global MOST
     with LOCK:
         BUSY.add(threading.get_ident())
