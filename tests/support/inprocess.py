@@ -134,11 +134,18 @@ async def wait_until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-def serving(backend: Backend, app: App, scenario: Callable[[InProcess], Coroutine[Any, Any, T]], **options: Any) -> T:
-    """Serve `app` while `scenario` runs; returns its result."""
+def serving(
+    backend: Backend,
+    app: App,
+    scenario: Callable[[InProcess], Coroutine[Any, Any, T]],
+    *,
+    seconds: float = SECONDS,
+    **options: Any,
+) -> T:
+    """Serve `app` with the options while `scenario` runs; returns its result."""
     with tempfile.TemporaryDirectory() as directory, unraisable() as lost:
         with asyncio.Runner(loop_factory=LOOPS[backend.loop]) as runner:
-            result, log = runner.run(_serve(backend, app, scenario, Path(directory), options))
+            result, log = runner.run(_serve(backend, app, scenario, Path(directory), seconds, options))
         gc.collect()
     log.judge()
     assert not lost, lost
@@ -146,7 +153,12 @@ def serving(backend: Backend, app: App, scenario: Callable[[InProcess], Coroutin
 
 
 async def _serve(
-    backend: Backend, app: App, scenario: Callable[[InProcess], Coroutine[Any, Any, T]], directory: Path, options: Any
+    backend: Backend,
+    app: App,
+    scenario: Callable[[InProcess], Coroutine[Any, Any, T]],
+    directory: Path,
+    seconds: float,
+    options: Any,
 ) -> tuple[T, Log]:
     loop = asyncio.get_running_loop()
     if backend.prepare is not None:
@@ -163,7 +175,7 @@ async def _serve(
             server = Server(Config.make(app, **{"lifespan": "off", "access_log": False, **options}))
             serve = asyncio.ensure_future(server.serve([listener]))
             try:
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(seconds):
                     while not server.started and not serve.done():
                         await asyncio.sleep(0)
                     if serve.done():
