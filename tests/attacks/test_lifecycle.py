@@ -1,0 +1,256 @@
+"""What must hold at every end: of a connection, of a request, of the server. Nothing left, nothing hanging.
+
+Derived from the life of a connection: whatever the client does and whenever it leaves, each exchange ends once, its
+task ends, its descriptor and memory come back, and the server can stop within its grace time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from attacks.target import Target, exchange, target
+from support.frames import TEXT, frame, handshake, open_websocket, read_frame
+from support.kernel import descriptors, memory, wait_until
+from support.raw import Closed, Connection
+
+HOST = b"Host: a.example\r\n"
+MIB = 1 << 20
+LOOPS = ["asyncio", "uvloop"]
+SLACK = 5.0
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()
+
+
+def post(path: str, size: int) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: a.example\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+#: What a client may have sent when it leaves.
+BEGINNINGS = [
+    b"",
+    b"G",
+    get("/x")[:-2],
+    get("/x"),
+    get("/x") * 5,
+    get("/hold/never"),
+    get("/hold/never") + get("/x") * 3,
+    post("/echo", 1000) + b"x" * 10,
+    post("/echo", 10).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
+    b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+    post("/ignore", 1000) + b"x" * 10,
+    post("/stubborn", 1000) + b"x" * 10,
+    b"POST /stubborn HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX",
+    get("/stream/50"),
+    get("/large/3000000"),
+    get("/x").replace(b"Host", b"Host "),
+    handshake(),
+    handshake()[:-2],
+    handshake() + frame(TEXT, b"hello") * 3,
+    handshake() + frame(TEXT, b"hello")[:4],
+    handshake("/ws/late") + b"\xff" * 20,
+]
+
+
+def leave(connection: Connection, rng: random.Random) -> None:
+    """One of the ways to go."""
+    match rng.randrange(4):
+        case 0:
+            connection.reset()
+        case 1:
+            connection.close()
+        case 2:
+            with contextlib.suppress(OSError):
+                connection.end()
+        case 3:
+            connection.socket.settimeout(0.02)
+            with contextlib.suppress(OSError):
+                connection.socket.recv(100)
+            connection.reset()
+
+
+def abort_many(hostile: Target, rng: random.Random, count: int) -> None:
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            connection: Connection = stack.enter_context(hostile.connect(receive_buffer=8192))
+            beginning = rng.choice(BEGINNINGS)
+            connection.send_pieces([beginning[: rng.randrange(len(beginning) + 1)] if rng.random() < 0.3 else beginning])
+            connections.append(connection)
+            if rng.random() < 0.5:
+                leave(connections.pop(rng.randrange(len(connections))), rng)
+        for connection in connections:
+            leave(connection, rng)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_nothing_is_left_of_aborted_connections(loop: str) -> None:
+    with target(loop=loop) as hostile:
+        rng = random.Random(5)
+        tasks = hostile.state()["tasks"]
+        abort_many(hostile, rng, 150)
+        wait_until(lambda: hostile.state()["tasks"] <= tasks, "the tasks of the first have ended")
+        fds, rss = descriptors(hostile.pid), memory(hostile.pid)
+        for _ in range(4):
+            abort_many(hostile, rng, 150)
+        wait_until(lambda: hostile.state()["tasks"] <= tasks, "all tasks have ended")
+        wait_until(lambda: descriptors(hostile.pid) <= fds, "all descriptors are back")
+        counts = hostile.state()["counts"]
+        assert counts["holding"] == counts["held"], counts
+        assert counts["ws open"] == counts["ws over"], counts
+        assert memory(hostile.pid) - rss < 12 * MIB
+        # What is known of the requests may have grown in the application's own lists, nowhere else.
+        hostile.seen()
+        assert hostile.is_serving()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_each_exchange_ends_once(loop: str) -> None:
+    """A hundred bodies that break off: each application hears of it exactly once, none hears of a whole body."""
+    with target(loop=loop) as hostile:
+        with contextlib.ExitStack() as stack:
+            for at in range(100):
+                connection: Connection = stack.enter_context(hostile.connect())
+                connection.send(post(f"/echo/{at}", 100) + b"x" * (at % 100))
+                (connection.reset if at % 2 else connection.close)()
+        hostile.wait_for_count("disconnected", 100)
+        seen = hostile.seen()
+        assert sorted(record["path"] for record in seen) == sorted(f"/echo/{at}" for at in range(100))
+        assert all(record.get("disconnected") and not record.get("complete") for record in seen)
+        assert hostile.count("disconnected") == 100
+
+
+def test_cancel_on_disconnect() -> None:
+    """With the option the task ends with its client; the log has nothing to say about it."""
+    with target("--cancel-on-disconnect") as hostile:
+        tasks = hostile.state()["tasks"]
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                connection: Connection = stack.enter_context(hostile.connect())
+                connection.send(get("/forever/never"))
+            hostile.wait_for_count("forever", 20)
+        hostile.wait_for_count("cancelled", 20)
+        wait_until(lambda: hostile.state()["tasks"] <= tasks, "the tasks have ended")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_requests_that_run_at_sigterm_are_answered(loop: str) -> None:
+    """Uploads in their middle go on to their end; the answer says that the connection closes; the exit code is 0."""
+    with target("--timeout-graceful-shutdown", "20", loop=loop) as hostile, contextlib.ExitStack() as stack:
+        idle: Connection = stack.enter_context(hostile.connect())
+        assert exchange(idle, get("/ignore")).status == 200
+        uploads: list[Connection] = []
+        for _ in range(10):
+            connection: Connection = stack.enter_context(hostile.connect())
+            connection.send(post("/echo", 10) + b"hello")
+            uploads.append(connection)
+        wait_until(lambda: len(hostile.seen()) + len(uploads) >= 10, "the requests have arrived")
+        held: Connection = stack.enter_context(hostile.connect())
+        held.send(get("/hold/never"))
+        hostile.wait_for_count("holding", 1)
+        os.kill(hostile.pid, signal.SIGTERM)
+        hostile.server.wait_for_log("SIGTERM")
+        idle.wait_closed()
+        for connection in uploads:
+            connection.send(b"world" + get("/too-late"))
+        for connection in uploads:
+            response = connection.response()
+            assert (response.status, response.closes) == (200, True)
+            assert json.loads(response.body)["body"] == "helloworld"
+            connection.wait_closed()
+        held.close()
+        started = time.monotonic()
+        assert hostile.server.wait_for_end() == 0
+        assert time.monotonic() - started < SLACK
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_shutdown_is_bounded_whoever_is_there(loop: str) -> None:
+    """Half-open, slow, stuck and upgraded connections together: the grace time, two seconds to clean up, the end."""
+    with target("--timeout-graceful-shutdown", "1", loop=loop) as hostile, contextlib.ExitStack() as stack:
+
+        def join(data: bytes) -> Connection:
+            connection: Connection = stack.enter_context(hostile.connect(receive_buffer=8192))
+            connection.send(data)
+            return connection
+
+        for _ in range(5):
+            join(b"")
+            join(b"GET / HT")
+            join(post("/echo", 100) + b"x")
+            join(get("/forever/never"))
+            join(get("/hold/never"))
+            join(get("/stream/100000"))
+            join(get("/large/20000000"))
+            join(get("/late-stall"))
+            join(get("/x").replace(b"Host", b"Host "))
+            open_websocket(join(b""))
+            open_websocket(join(b""), "/ws/deaf")
+            join(handshake()[:-2])
+        hostile.wait_for_count("forever", 5)
+        hostile.wait_for_count("holding", 5)
+        hostile.wait_for_count("ws open", 10)
+        started = time.monotonic()
+        os.kill(hostile.pid, signal.SIGTERM)
+        assert hostile.server.wait_for_end() == 0
+        assert time.monotonic() - started < 1 + 2 + SLACK
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_idle_connections_do_not_hold_the_shutdown(loop: str) -> None:
+    """Clients with connection pools do not look at their idle connections: nobody waits for them to."""
+    with target("--timeout-graceful-shutdown", "30", loop=loop) as hostile, contextlib.ExitStack() as stack:
+        for _ in range(20):
+            connection: Connection = stack.enter_context(hostile.connect())
+            assert exchange(connection, get("/ignore")).status == 200
+        started = time.monotonic()
+        os.kill(hostile.pid, signal.SIGTERM)
+        assert hostile.server.wait_for_end() == 0
+        assert time.monotonic() - started < 4.0
+
+
+def test_websockets_are_closed_with_1012_at_shutdown() -> None:
+    with target("--timeout-graceful-shutdown", "20") as hostile, contextlib.ExitStack() as stack:
+        connections: list[Connection] = []
+        for _ in range(10):
+            connections.append(stack.enter_context(hostile.connect()))
+            open_websocket(connections[-1])
+        os.kill(hostile.pid, signal.SIGTERM)
+        for connection in connections:
+            assert read_frame(connection).code == 1012
+            connection.send(frame(8, (1012).to_bytes(2, "big")))
+            connection.wait_closed()
+        assert hostile.server.wait_for_end() == 0
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_sigterm_while_connections_pour_in(loop: str) -> None:
+    """Each one gets a whole answer or none; nothing half; the process ends with 0."""
+    with target("--timeout-graceful-shutdown", "5", loop=loop) as hostile, contextlib.ExitStack() as stack:
+        connections: list[Connection] = []
+        for at in range(300):
+            if at == 150:
+                os.kill(hostile.pid, signal.SIGTERM)
+            try:
+                connection = stack.enter_context(hostile.connect())
+                connection.send(get("/pause/2"))
+            except OSError:
+                break
+            connections.append(connection)
+        answered = 0
+        for connection in connections:
+            try:
+                assert connection.response().status == 200
+                answered += 1
+            except Closed as closed:
+                assert closed.rest == b""
+        assert answered > 0
+        assert hostile.server.wait_for_end() == 0
