@@ -73,7 +73,7 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
     match kind {
         // The answer is still being taken: that is not idle, and `timeout_write` watches over it.
         Kind::KeepAlive if !conn.out.is_empty() => return inner.deadlines.arm(Kind::KeepAlive, key.index, inner.now),
-        Kind::KeepAlive | Kind::Linger => {
+        Kind::KeepAlive | Kind::CloseFrame | Kind::Linger => {
             if !matches!(conn.protocol, Protocol::Closing(Closing::Lingering)) || kind == Kind::Linger {
                 lifecycle::lose(inner, key, false);
             }
@@ -99,6 +99,6 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
             lifecycle::refuse(inner, key, 503, "the server is busy", b"retry-after: 1\r\n");
         }
         Kind::Pong => ws::no_pong(inner, key),
-        Kind::Cool | Kind::Ping | Kind::Body | Kind::KeepAlive | Kind::Linger => {}
+        Kind::Cool | Kind::Ping | Kind::Body | Kind::KeepAlive | Kind::CloseFrame | Kind::Linger => {}
     }
 }

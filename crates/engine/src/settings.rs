@@ -125,7 +125,8 @@ impl Settings {
             Kind::Queue => milliseconds(self.timeout_queue),
             Kind::Ping => milliseconds(self.ws_ping_interval),
             Kind::Pong => milliseconds(self.ws_ping_timeout),
-            Kind::Linger => LINGER_MS.max(milliseconds(self.ws_close_timeout)),
+            Kind::CloseFrame => milliseconds(self.ws_close_timeout),
+            Kind::Linger => LINGER_MS,
         })
     }
 }

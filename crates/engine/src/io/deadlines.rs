@@ -25,11 +25,13 @@ pub(crate) enum Kind {
     Ping,
     /// The pong must have come by then.
     Pong,
+    /// The peer's close frame must have come by then.
+    CloseFrame,
     /// The peer must have closed by then.
     Linger,
 }
 
-pub(crate) const KINDS: [Kind; 10] = [
+pub(crate) const KINDS: [Kind; 11] = [
     Kind::Head,
     Kind::KeepAlive,
     Kind::Cool,
@@ -39,6 +41,7 @@ pub(crate) const KINDS: [Kind; 10] = [
     Kind::Queue,
     Kind::Ping,
     Kind::Pong,
+    Kind::CloseFrame,
     Kind::Linger,
 ];
 

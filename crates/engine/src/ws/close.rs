@@ -31,7 +31,7 @@ pub(super) fn start(inner: &mut Inner, key: Key, code: u16, reason: &str) {
     ws.state = State::Closing(connection);
     inner.deadlines.disarm(Kind::Ping, key.index);
     inner.deadlines.disarm(Kind::Pong, key.index);
-    inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+    inner.deadlines.arm(Kind::CloseFrame, key.index, inner.now);
     inner.mark_dirty(key);
 }
 
