@@ -7,6 +7,10 @@ import json
 import os
 import pty
 import re
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -173,6 +177,27 @@ def test_colours_on_a_terminal_only(tmp_path: Path) -> None:
         with logged(log, *options) as server, connected(server.address) as connection:
             ask(connection, "/")
         assert (b"\x1b[32m200\x1b[0m" in log.read_bytes()) is colored
+
+
+def test_without_a_standard_output_there_is_no_access_log(tmp_path: Path) -> None:
+    """Its number may belong to a connection by then."""
+    close = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = [sys.executable, "-c", close, sys.executable, "-m", "swell", APP, "--app-dir", str(SERVED)]
+        command += ["--fd", str(listener.fileno())]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, pass_fds=[listener.fileno()], text=True) as process:
+            try:
+                with connected(listener.getsockname()) as connection:
+                    for _ in range(10):
+                        assert ask(connection, "/").body == b"Hello, world!"
+                    process.send_signal(signal.SIGTERM)
+                    assert connection.rest() == b""
+                _, log = process.communicate(timeout=15)
+                assert process.returncode == 0, log
+            finally:
+                process.kill()
+    assert "lost" not in log
+    assert "Traceback" not in log
 
 
 def switches(pid: int) -> int:

@@ -152,6 +152,7 @@ impl Engine {
             }
         });
         core.settle(py);
+        core.schedule_if_needed(py);
         Ok(())
     }
 

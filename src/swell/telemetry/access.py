@@ -43,11 +43,20 @@ def access_target(config: Config) -> AccessTarget:
         enabled = config.access_log and log.isEnabledFor(logging.INFO)
     else:
         enabled = config.access_log and LEVELS[config.log_level] <= logging.INFO
-    try:
-        fd = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # replaced by something without a descriptor, or closed
-        fd = 1
+    fd = _stdout()
+    enabled = enabled and (sink is not None or fd >= 0)
     return AccessTarget(enabled=enabled, fd=fd, colors=wants_colors(config.use_colors, sys.stdout), sink=sink)
+
+
+def _stdout() -> int:
+    """The descriptor of standard output, -1 if it is closed: its number may then be anybody's."""
+    for stream in (sys.stdout, sys.__stdout__):
+        try:
+            if stream is not None:
+                return stream.fileno()
+        except (AttributeError, OSError, ValueError):  # replaced by something without a descriptor, or closed
+            continue
+    return -1
 
 
 def _log_entries(entries: Sequence[Entry]) -> None:

@@ -161,7 +161,7 @@ pub(crate) struct AccessLog {
 enum Sink {
     Descriptor(Writer),
     /// Called with a list of entries.
-    Python { callable: Py<PyAny>, entries: Vec<Box<Entry>> },
+    Python { callable: Py<PyAny>, entries: Vec<Entry> },
 }
 
 impl AccessLog {
@@ -269,7 +269,7 @@ impl AccessLog {
             }
             Sink::Python { entries, .. } => entries.extend(record.entry.take().map(|mut entry| {
                 entry.finish(&record, over);
-                entry
+                *entry
             })),
         }
         if self.spare.len() < SPARE_RECORDS && record.asked.capacity() <= KEEP {
