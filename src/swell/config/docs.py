@@ -1,6 +1,7 @@
 """The tables of the documentation, made from the table of options: `python -m swell.config.docs [--check] [DIRECTORY]`.
 
-Writes `options.md` and `limits.md`. A test calls `pages` and compares, so that the documentation cannot fall behind.
+Writes `options.md` and `limits.md`, and the table inside `moving-from-uvicorn.md`. Tests call `pages` and `with_table`
+and compare, so that the documentation cannot fall behind.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from swell.config.foreign import FOREIGN
+from swell.config.foreign import FOREIGN, SHARED, Foreign
 from swell.config.model import OPTIONS
 from swell.config.option import Option
 from swell.config.sections import SECTIONS
 
-__all__ = ["main", "pages"]
+__all__ = ["MOVING", "main", "pages", "with_table"]
+
+MOVING = "moving-from-uvicorn.md"
 
 _MADE = "<!-- Made by `python -m swell.config.docs`: change src/swell/config/sections instead. -->"
 
@@ -105,12 +108,16 @@ def _options() -> Iterable[str]:
                 yield _row(f"`{flag}`", option.kind.label, _default(option), _meaning(option))
     yield "\n" + _FOREIGN_HEAD
     for foreign in FOREIGN.values():
-        accepted = [
-            f"`{value}` accepted" if value else f"accepted{': ' + note if note else ''}"
-            for value, note in foreign.accepted.items()
-        ]
-        refused = [f"{'otherwise ' if accepted else ''}refused: {foreign.refusal}"] if foreign.refusal else []
-        yield _row(f"`{foreign.flag}`", "; ".join(accepted + refused))
+        yield _row(f"`{foreign.flag}`", _fate(foreign))
+
+
+def _fate(foreign: Foreign) -> str:
+    values = [f"`{value}`" for value in foreign.accepted if value]
+    accepted = [f"{', '.join(values)} accepted"] if values else []
+    if (note := foreign.accepted.get(None)) is not None:
+        accepted.append(f"accepted{': ' + note if note else ''}")
+    refused = [f"{'otherwise ' if accepted else ''}refused: {foreign.refusal}"] if foreign.refusal else []
+    return "; ".join(accepted + refused)
 
 
 def _limits() -> Iterable[str]:
@@ -125,12 +132,39 @@ def pages() -> dict[str, str]:
     return {"options.md": "".join(_options()), "limits.md": "".join(_limits())}
 
 
+def _moving() -> Iterable[str]:
+    same = [f"`{OPTIONS[name].flag}`" for name in SHARED if not OPTIONS[name].row.uvicorn]
+    yield f"\n**The same**: {', '.join(same)}.\n\n| The same name, with a difference | |\n|---|---|\n"
+    for name in SHARED:
+        if OPTIONS[name].row.uvicorn:
+            yield _row(f"`{OPTIONS[name].flag}`", f"{OPTIONS[name].row.uvicorn}.")
+    yield "\n| Not in Swell | |\n|---|---|\n"
+    fates: dict[str, list[str]] = {}
+    for foreign in FOREIGN.values():
+        fates.setdefault(_fate(foreign), []).append(f"`{foreign.flag}`")
+    for fate, flags in fates.items():
+        yield _row(", ".join(flags), fate)
+    yield "\n"
+
+
+def with_table(text: str) -> str:
+    """The page about moving from uvicorn, with its table made anew."""
+    head, begin, rest = text.partition("<!-- options -->\n")
+    _, end, tail = rest.partition("<!-- /options -->")
+    if not (begin and end):
+        raise ValueError(f"{MOVING} has no <!-- options --> … <!-- /options -->")
+    return "".join([head, begin, *_moving(), end, tail])
+
+
 def main(argv: Sequence[str]) -> int:
     """Writes the pages, or with `--check` tells which of them are out of date (1) and writes nothing."""
     check = "--check" in argv
     directory = Path(next((word for word in argv if not word.startswith("-")), "docs"))
     stale = []
-    for name, text in pages().items():
+    made = pages()
+    if (directory / MOVING).is_file():
+        made[MOVING] = with_table((directory / MOVING).read_text(encoding="utf-8"))
+    for name, text in made.items():
         path = directory / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             stale.append(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["FOREIGN", "Foreign"]
+__all__ = ["FOREIGN", "SHARED", "Foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ _ROWS = (
     Foreign(
         "http",
         "protocol classes cannot be plugged in: leave it out",
-        {"auto": "", "h11": _PARSER, "httptools": _PARSER},
+        {"auto": "", "h11": _PARSER, "httptools": _PARSER, "zttp": _PARSER},
     ),
     Foreign("http2", "this version speaks HTTP/1.1 only: let the proxy in front speak HTTP/2", takes_value=False),
     Foreign(
@@ -74,6 +74,15 @@ _ROWS = (
     ),
     Foreign("callback_notify", "there is no periodic call-back: start a task in the application's lifespan"),
     Foreign("timeout_notify", "there is no periodic call-back: start a task in the application's lifespan"),
+)  # fmt: skip
+
+# Those that both have, in the order of uvicorn's own help.
+SHARED = (
+    "host", "port", "uds", "fd", "reload", "reload_dir", "reload_include", "reload_exclude", "reload_delay", "workers",
+    "loop", "ws_max_size", "ws_max_queue", "ws_ping_interval", "ws_ping_timeout", "ws_per_message_deflate", "lifespan",
+    "interface", "env_file", "log_config", "log_level", "access_log", "use_colors", "proxy_headers", "server_header",
+    "date_header", "forwarded_allow_ips", "root_path", "limit_concurrency", "backlog", "limit_max_requests",
+    "limit_max_requests_jitter", "timeout_keep_alive", "timeout_graceful_shutdown", "header", "app_dir", "factory",
 )  # fmt: skip
 
 FOREIGN: Mapping[str, Foreign] = {row.name: row for row in _ROWS}

@@ -38,10 +38,16 @@ class Application:
         text("PATH"), "", "The ASGI root_path: the prefix under which a proxy mounts the application."
     )
     env_file: str | None = option(
-        off(file()), None, "File of NAME=value lines, set in the application's environment before it is imported."
+        off(file()),
+        None,
+        "File of NAME=value lines, set in the application's environment before it is imported.",
+        uvicorn="uvicorn needs python-dotenv for it",
     )
     loop: Literal["auto", "asyncio", "uvloop"] = option(
-        choice("auto", "asyncio", "uvloop"), "auto", "Event loop; auto takes uvloop if it is installed."
+        choice("auto", "asyncio", "uvloop"),
+        "auto",
+        "Event loop; auto takes uvloop if it is installed.",
+        uvicorn="uvicorn also takes zuvloop and loop factories",
     )
     eager_start: bool = option(
         flag(),

@@ -38,6 +38,8 @@ class Logs:
         log_settings(),
         None,
         "File for logging.config: .json, .yaml or .ini. It replaces Swell's own set-up of logging.",
+        uvicorn="the loggers are swell and swell.access; a file that only knows uvicorn.error and uvicorn.access works;"
+        " formatters of uvicorn.logging need uvicorn to be installed",
     )
     access_log: bool = option(flag(), True, "Log each request.")
     use_colors: bool | None = option(auto_flag(), None, "Colours in the log; auto looks whether it goes to a terminal.")

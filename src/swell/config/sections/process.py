@@ -21,6 +21,7 @@ class Process:
         1,
         "Worker processes. This version runs one.",
         environment=("WEB_CONCURRENCY",),
+        uvicorn="uvicorn runs several; Swell refuses more than one, and notes a WEB_CONCURRENCY that it cannot follow",
     )
     limit_max_requests: int | None = option(
         off(number()),
@@ -30,7 +31,12 @@ class Process:
     limit_max_requests_jitter: int = option(
         integer(0, 2**31 - 1), 0, "A random number up to this is added to --limit-max-requests."
     )
-    reload: bool = option(flag(), False, "Start again when a source file changes. For development only.")
+    reload: bool = option(
+        flag(),
+        False,
+        "Start again when a source file changes. For development only.",
+        uvicorn="without watchfiles uvicorn polls; Swell asks for it, pip install 'swell[reload]'",
+    )
     reload_dir: tuple[str, ...] = option(
         names("DIR"), (), "Directory to watch instead of the current one. Repeatable.", aliases=("reload_dirs",)
     )

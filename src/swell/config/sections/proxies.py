@@ -25,7 +25,8 @@ class Proxies:
         choice("x-forwarded", "forwarded"),
         "x-forwarded",
         "Which fields the proxies set: X-Forwarded-For and X-Forwarded-Proto, or Forwarded (RFC 7239).",
-        why="Nearly all proxies set these. Reading both would let a client forge the kind that its proxy passes through.",
+        why="Nearly all proxies set the X- ones. Reading both kinds would let a client forge the kind that its proxy"
+        " passes through.",
     )
     forwarded_allow_ips: tuple[str, ...] = option(
         networks("*", "unix"),
