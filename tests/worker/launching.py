@@ -1,6 +1,8 @@
 """Starting `swell` where it may also fail to start: the process at once, or its exit code and what it wrote."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +24,13 @@ def launched(
     pass_fds: Sequence[int] = (),
     before_start: Callable[[], None] | None = None,
     new_group: bool = False,
+    stdin: bool = False,
 ) -> Iterator[ServerProcess]:
     """The process, which may still be starting. It is killed at the end if the test has not ended it."""
     process = subprocess.Popen(
         [sys.executable, *command, *arguments],
         cwd=directory,
+        stdin=subprocess.PIPE if stdin else None,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -37,10 +41,15 @@ def launched(
         start_new_session=new_group,
     )
     with process:
+        server = ServerProcess(process)
         try:
-            yield ServerProcess(process)
+            yield server
         finally:
+            if new_group:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
             process.kill()
+            server.wait_for_end(SECONDS)
 
 
 def outcome(*arguments: str, directory: Path = SERVED, environment: Mapping[str, str] | None = None) -> tuple[int, str]:

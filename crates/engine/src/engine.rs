@@ -12,6 +12,7 @@ use crate::access::End;
 use crate::conn::Protocol;
 use crate::core::{level, Core, Listener};
 use crate::http::finish;
+use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
@@ -100,6 +101,7 @@ impl Engine {
     }
 
     /// Begins the end: idle connections are closed, the others after their current response; WebSockets get `code`.
+    /// A connection that has only just come may still send its request: nobody repeats one on a new connection.
     /// Returns a future that is done when no connection and no application is left.
     #[pyo3(signature = (code = 1012))]
     fn drain<'py>(&self, py: Python<'py>, code: u16) -> PyResult<Bound<'py, PyAny>> {
@@ -110,9 +112,10 @@ impl Engine {
             for key in inner.conns.keys() {
                 let Some(conn) = inner.conns.get_mut(key) else { continue };
                 match &conn.protocol {
-                    Protocol::Idle | Protocol::Preface if conn.input.is_empty() && conn.out.is_empty() => {
-                        lifecycle::close_after_sending(inner, key);
+                    Protocol::Idle | Protocol::Preface if conn.serial == 0 => {
+                        inner.deadlines.arm(Kind::Linger, key.index, inner.now);
                     }
+                    Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
                     Protocol::WebSocket(_) => websockets.push(key),
                     _ => {}
                 }
@@ -126,7 +129,7 @@ impl Engine {
         let kept = empty.clone().unbind();
         core.with(|inner| inner.when_empty = Some(kept));
         core.settle(py);
-        core.schedule_if_needed(py);
+        core.schedule(py);
         Ok(empty)
     }
 

@@ -265,6 +265,9 @@ class Server:
             self.should_exit = True
 
     def _retire(self) -> None:
+        # At once: who has the last answer and comes again is to meet our successor.
+        if self.engine is not None:
+            self.engine.stop_accepting()
         log.info("limit_max_requests is reached: finishing the running requests, then ending")
         self.should_exit = True
 

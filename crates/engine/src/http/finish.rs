@@ -22,7 +22,7 @@ use crate::ws;
 
 /// The response is completely encoded: decide what the connection does next.
 pub(crate) fn conclude(inner: &mut Inner, key: Key) {
-    let Inner { conns, wakes, deadlines, access, .. } = inner;
+    let Inner { conns, wakes, deadlines, access, draining, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     let Protocol::Http(exchange) = &mut conn.protocol else { return };
     wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
@@ -32,7 +32,8 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
     if let (Some(record), Some(access)) = (exchange.record.take(), access) {
         access.write(record, exchange.body.received, End::Complete);
     }
-    let keep_alive = exchange.answer.keep_alive;
+    // The head may have left before the drain began.
+    let keep_alive = exchange.answer.keep_alive && !*draining;
     let decoder = std::mem::replace(&mut exchange.body.decoder, swell_wire::h1::body::BodyDecoder::Done);
     if keep_alive && decoder.is_done() {
         read::become_idle(inner, key);

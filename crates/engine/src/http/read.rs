@@ -333,6 +333,9 @@ fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed, bytes: &[u8])
     inner.deadlines.disarm(Kind::Head, key.index);
     inner.deadlines.disarm(Kind::KeepAlive, key.index);
     inner.deadlines.disarm(Kind::Cool, key.index);
+    if inner.draining {
+        inner.deadlines.disarm(Kind::Linger, key.index);
+    }
     let peer = |conn: &Conn| conn.peer.to_string();
     if settings.limit_concurrency > 0 && inner.active >= settings.limit_concurrency {
         let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
