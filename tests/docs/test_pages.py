@@ -14,7 +14,7 @@ from swell.config.foreign import FOREIGN, SHARED
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Flags of commands, and of programs that are not Swell.
-OTHERS = {"--config", "--format", "--help", "--json", "--version"}
+OTHERS = {"--config", "--format", "--help", "--json", "--quick", "--version"}
 
 
 def test_the_table_about_uvicorn_is_up_to_date() -> None:
