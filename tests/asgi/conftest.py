@@ -3,7 +3,6 @@
 import socket
 
 import pytest
-
 from support.inprocess import Backend
 
 BACKENDS = (Backend("asyncio"), Backend("uvloop", loop="uvloop"), Backend("unix", family=socket.AF_UNIX))

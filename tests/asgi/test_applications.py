@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
-
 from support.apps import answer, read_body
 from support.inprocess import App, Backend, InProcess, Receive, Scope, Send, serving, wait_until
 
@@ -85,7 +84,9 @@ def test_served(backend: Backend, app: App) -> None:
     assert body_of(backend, app) == b"10"
 
 
-@pytest.mark.parametrize("returned", [None, 5, "text", (lambda: None), iter(())], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "returned", [None, 5, "text", (lambda: None), iter(())], ids=lambda value: type(value).__name__
+)
 def test_what_returns_no_awaitable_is_told_so(backend: Backend, returned: object) -> None:
     def app(scope: Scope, receive: Receive, send: Send) -> object:
         return returned
@@ -225,7 +226,7 @@ def test_a_call_soon_of_somebody_elses_on_the_loop_survives(loop: str) -> None:
             seen.append(callback)
             return real(callback, *arguments, context=context)
 
-        running.call_soon = spy  # type: ignore[method-assign,assignment]
+        running.call_soon = spy  # type: ignore[method-assign]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         asyncio.get_running_loop().call_soon(len, b"marked")

@@ -1,4 +1,4 @@
-"""Nobody is made to hold what nobody takes: backpressure from the application to the client and back (design rule 5)."""
+"""Nobody is made to hold what nobody takes: backpressure from the application to the client and back."""
 
 import asyncio
 import contextlib

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-
 from support.apps import answer, body, start
 from support.client import Connection
 from support.inprocess import App, Backend, InProcess, Receive, Scope, Send, serving, wait_until
+
 from swell._core import ClientDisconnected, MessageError
 
 LEAVING: dict[str, Callable[[Connection], None]] = {"fin": Connection.end, "rst": Connection.reset}
@@ -20,7 +21,9 @@ def leave(request: pytest.FixtureRequest) -> Callable[[Connection], None]:
     return LEAVING[request.param]
 
 
-def go_away(backend: Backend, app: App, leave: Callable[[Connection], None], running: asyncio.Event, **options: object) -> InProcess:
+def go_away(
+    backend: Backend, app: App, leave: Callable[[Connection], None], running: asyncio.Event, **options: Any
+) -> InProcess:
     """Send a request, leave when the application says so; the log must hold nothing above debug level."""
 
     async def scenario(server: InProcess) -> InProcess:
@@ -41,7 +44,9 @@ def test_errors_have_the_documented_families() -> None:
     assert issubclass(MessageError, RuntimeError)
 
 
-def test_receive_learns_of_it_while_it_waits_and_ever_after(backend: Backend, leave: Callable[[Connection], None]) -> None:
+def test_receive_learns_of_it_while_it_waits_and_ever_after(
+    backend: Backend, leave: Callable[[Connection], None]
+) -> None:
     running = asyncio.Event()
     seen: list[dict[str, str]] = []
 

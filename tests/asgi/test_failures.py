@@ -4,7 +4,6 @@ import asyncio
 import logging
 
 import pytest
-
 from support.apps import answer, body, start
 from support.inprocess import App, Backend, InProcess, Receive, Scope, Send, serving, wait_until
 
@@ -41,8 +40,12 @@ def failing(where: str, error: BaseException | None, suspend: bool) -> App:
 
 
 @SUSPEND
-@pytest.mark.parametrize("error", [ValueError("boom"), BaseException("base"), BaseExceptionGroup("g", [KeyError(1)])], ids=repr)
-def test_raising_before_the_response_is_a_500_with_a_traceback(backend: Backend, suspend: bool, error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError("boom"), BaseException("base"), BaseExceptionGroup("g", [KeyError(1)])], ids=repr
+)
+def test_raising_before_the_response_is_a_500_with_a_traceback(
+    backend: Backend, suspend: bool, error: BaseException
+) -> None:
     async def scenario(server: InProcess) -> None:
         server.log.expect(40, r"GET /bad: exception in the ASGI application")
         async with server.connect() as client:
@@ -83,9 +86,13 @@ def test_raising_after_a_start_that_nobody_saw_is_a_500(backend: Backend) -> Non
 @SUSPEND
 @pytest.mark.parametrize("where", ["streaming", "length streaming"])
 @pytest.mark.parametrize("error", [ValueError("boom"), None], ids=["raises", "returns"])
-def test_failing_in_the_middle_cuts_the_connection(backend: Backend, suspend: bool, where: str, error: Exception | None) -> None:
+def test_failing_in_the_middle_cuts_the_connection(
+    backend: Backend, suspend: bool, where: str, error: Exception | None
+) -> None:
     async def scenario(server: InProcess) -> None:
-        server.log.expect(40, "exception in the ASGI application" if error else "returned before the end of the response body")
+        server.log.expect(
+            40, "exception in the ASGI application" if error else "returned before the end of the response body"
+        )
         async with server.connect() as client:
             await client.request("/bad")
             seen = b""

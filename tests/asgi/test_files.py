@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from support.apps import answer, body, start
 from support.client import Response
 from support.inprocess import App, Backend, InProcess, Message, Receive, Scope, Send, serving, wait_until
@@ -183,7 +182,7 @@ def test_file_descriptors_are_given_back(backend: Backend, file: Path) -> None:
     serving(backend, app_of(start(), pathsend(str(file))), scenario)
 
 
-TRAILER = {"type": "http.response.trailers", "headers": [(b"x-checksum", b"abc"), (b"x-more", b"1")]}
+TRAILER: Message = {"type": "http.response.trailers", "headers": [(b"x-checksum", b"abc"), (b"x-more", b"1")]}
 
 
 @pytest.mark.parametrize("messages", [[body(b"whole")], [body(b"wh", more=True), body(b"ole")]])
@@ -195,7 +194,10 @@ def test_trailers(backend: Backend, messages: list[Message]) -> None:
 
 
 def test_trailers_in_several_messages(backend: Backend) -> None:
-    parts = [{**TRAILER, "more_trailers": True}, {"type": "http.response.trailers", "headers": [(b"last", b"2")]}]
+    parts: list[Message] = [
+        {**TRAILER, "more_trailers": True},
+        {"type": "http.response.trailers", "headers": [(b"last", b"2")]},
+    ]
     response = two_responses(backend, app_of(start(trailers=True), body(b"x"), *parts))
     assert response.trailers[-1] == (b"last", b"2")
     assert len(response.trailers) == 3

@@ -7,9 +7,9 @@ leaves no trace: the application can go on and the client gets a correct respons
 from typing import Any
 
 import pytest
-
 from support.apps import answer, body, start
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving
+
 from swell._core import MessageError
 
 B = "http.response.body"
@@ -130,7 +130,9 @@ def test_wrong_message(before: list[Any], wrong: Any, words: list[str]) -> None:
     assert not missing, f"{missing} not in {error}"
 
 
-@pytest.mark.parametrize("late", [start(), body(b"late"), {"type": T}, {"type": "http.response.early_hint", "links": []}])
+@pytest.mark.parametrize(
+    "late", [start(), body(b"late"), {"type": T}, {"type": "http.response.early_hint", "links": []}]
+)
 @pytest.mark.parametrize("close", [False, True])
 def test_nothing_can_be_sent_after_the_end(late: Any, close: bool) -> None:
     errors: list[str] = []

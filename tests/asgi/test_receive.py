@@ -1,11 +1,10 @@
-"""`receive()`: the request body, piece by piece, and what happens to a message nobody took (ASGI HTTP 2.5, "Request")."""
+"""`receive()`: the request body, piece by piece, and messages nobody took (ASGI HTTP 2.5, "Request")."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, cast
+import functools
+from typing import Any
 
 import pytest
-
 from support.apps import answer, body, read_body, start
 from support.client import Connection
 from support.inprocess import App, Backend, InProcess, Message, Receive, Scope, Send, serving, wait_until
@@ -163,10 +162,13 @@ def test_a_receive_cancelled_in_the_moment_of_delivery_loses_nothing(backend: Ba
     cancelled = 0
     got = bytearray()
 
+    def taken(count: int) -> bool:
+        return len(got) == count
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal cancelled
         while len(got) < 20:
-            task = asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive()))
+            task = asyncio.ensure_future(receive())
             for _ in range(steps + 1):
                 await asyncio.sleep(0)
             task.cancel()
@@ -180,7 +182,7 @@ def test_a_receive_cancelled_in_the_moment_of_delivery_loses_nothing(backend: Ba
     async def conversation(client: Connection, server: InProcess) -> None:
         await client.send(post(20))
         for number in range(20):
-            await wait_until(lambda sent=number: len(got) == sent)
+            await wait_until(functools.partial(taken, number))
             await client.send(b"%d" % (number % 10))
         assert (await client.response()).body == b"0123456789" * 2
 
@@ -190,10 +192,10 @@ def test_a_receive_cancelled_in_the_moment_of_delivery_loses_nothing(backend: Ba
 
 def test_a_receive_cancelled_right_after_the_turn_that_delivered_loses_nothing(backend: Backend) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive()))
+        task = asyncio.ensure_future(receive())
         await asyncio.sleep(0)
         # The turn that reads the body runs between two steps of this task; the first of them cancels.
-        while running.engine.stats()["bytes_received"] < len(post(4)) + 4:
+        while running.engine.stats()["bytes_received"] < len(post(4)) + 4:  # noqa: ASYNC110 - to be the first to run
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
@@ -217,7 +219,7 @@ def test_a_receive_cancelled_right_after_the_turn_that_delivered_loses_nothing(b
 
 def test_several_receives_at_once_get_every_piece_once(backend: Backend) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        tasks = [asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive())) for _ in range(3)]
+        tasks = [asyncio.ensure_future(receive()) for _ in range(3)]
         await send(start())
         messages = await asyncio.gather(*tasks)
         await send(body(b"|".join(message["body"] for message in messages)))
@@ -243,7 +245,7 @@ def test_waiting_receives_all_learn_of_the_end(backend: Backend) -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        tasks = [asyncio.ensure_future(cast(Coroutine[Any, Any, Message], receive())) for _ in range(3)]
+        tasks = [asyncio.ensure_future(receive()) for _ in range(3)]
         await asyncio.sleep(0)
         await answer(send)
         kinds.append([message["type"] for message in await asyncio.gather(*tasks)])

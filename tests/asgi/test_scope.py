@@ -4,7 +4,6 @@ import socket
 from typing import Any
 
 import pytest
-
 from support.apps import answer
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving
 

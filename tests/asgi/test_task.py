@@ -1,4 +1,4 @@
-"""The application runs in a real `asyncio.Task` from its first step on, in a context of its own (design rules 1, 2)."""
+"""The application runs in a real `asyncio.Task` from its first step on, in a context of its own."""
 
 import asyncio
 import contextvars
@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 import sniffio
-
 from support.apps import answer
 from support.inprocess import Backend, InProcess, Message, Receive, Scope, Send, serving, wait_until
 
@@ -103,9 +103,9 @@ def test_task_group_that_fails(backend: Backend) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(fail())
                 await asyncio.Event().wait()
-        except* ValueError as caught:
-            assert len(caught.exceptions) == 1
-        return b"grouped"
+        except* ValueError:
+            return_value = b"grouped"
+        return return_value
 
     assert result_of(backend, handler) == b"grouped"
 
@@ -126,7 +126,7 @@ def test_anyio_cancel_scope_and_task_group(backend: Backend) -> None:
                     seen.append("cancelled")
 
             group.start_soon(forever)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
         with anyio.fail_after(5):
             assert await anyio.to_thread.run_sync(lambda: 7) == 7

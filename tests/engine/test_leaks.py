@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from support.apps import answer, body, read_body, start
 from support.client import Connection
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving
@@ -53,7 +52,7 @@ async def big(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def abandoned(scope: Scope, receive: Receive, send: Send) -> None:
-    receive()
+    _ = receive()
     waiting = asyncio.ensure_future(receive())
     await asyncio.wait([waiting])
     never = asyncio.ensure_future(receive())
@@ -197,7 +196,7 @@ def census() -> dict[str, int]:
 
 
 def test_a_finished_request_is_freed_without_the_collector() -> None:
-    """Rule 12: no cycles. Every task, scope and message is gone as soon as its request is."""
+    """Every task, scope and message is gone as soon as its request is."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/suspend":

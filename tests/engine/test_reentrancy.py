@@ -1,7 +1,7 @@
 """The engine is entered from everywhere: destructors, collector callbacks, nested loops, other threads' leftovers.
 
-Design rule 3: no state is borrowed while Python runs. Each test makes Python run where nobody expects it and checks that the
-request, its neighbours and the server are well.
+No state is borrowed while Python runs. Each test makes Python run where nobody expects it and checks that the request,
+its neighbours and the server are well.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from support.apps import answer, body, read_body, start
 from support.client import Connection
 from support.inprocess import Backend, InProcess, Message, Receive, Scope, Send, serving, wait_until
@@ -76,7 +75,7 @@ def test_send_and_receive_from_destructors_during_send(backend: Backend) -> None
             exploded.append("del")
             drive(receive)
             try:
-                send(body(b"-", more=True))
+                _ = send(body(b"-", more=True))
             except (RuntimeError, OSError):
                 exploded.append("refused")
 
@@ -118,14 +117,14 @@ def test_destructors_when_the_connection_is_lost(backend: Backend) -> None:
             exploded.append("del")
             drive(receive)
             with contextlib.suppress(OSError, RuntimeError):
-                send(body(b"late", more=True))
+                _ = send(body(b"late", more=True))
 
         await read_body(receive)
         scope["bomb"] = Bomb(again)
         piece = BytesBomb(b"x" * 5_000_000)
         piece.action = again
         await send(start())
-        sending = asyncio.ensure_future(send(body(piece, more=True)))  # type: ignore[arg-type]
+        sending = asyncio.ensure_future(send(body(piece, more=True)))
         del piece
         try:
             await sending
@@ -149,7 +148,7 @@ def test_destructors_when_the_connection_is_lost(backend: Backend) -> None:
 
 
 def test_orphaned_tasks_that_wait_in_receive_or_send(backend: Backend) -> None:
-    """A waiting task that nobody holds dies with the engine's future, and its clean-up runs in the middle of the engine."""
+    """A waiting task that nobody holds dies with the engine's future; its clean-up runs in the middle of the engine."""
     cleaned: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,7 +162,7 @@ def test_orphaned_tasks_that_wait_in_receive_or_send(backend: Backend) -> None:
             finally:
                 cleaned.append("cleaned")
                 with contextlib.suppress(OSError, RuntimeError):
-                    send(body(b"from the grave"))
+                    _ = send(body(b"from the grave"))
 
         for _ in range(3):
             asyncio.ensure_future(orphan())  # noqa: RUF006 - that is the point
@@ -207,7 +206,7 @@ def test_collector_callbacks_that_send_and_receive(backend: Backend) -> None:
             waiting.close()
             for wrong in ({}, {"type": "nonsense"}):
                 with contextlib.suppress(OSError, RuntimeError):
-                    send(wrong)
+                    _ = send(wrong)
 
     async def scenario(server: InProcess) -> None:
         thresholds = gc.get_threshold()
@@ -234,7 +233,7 @@ def test_messages_whose_keys_and_values_run_code(backend: Backend) -> None:
             if depth[0] < 3:
                 depth[0] += 1
                 drive(receive)
-                send(body(b"", more=True))
+                _ = send(body(b"", more=True))
                 depth[0] -= 1
 
         class Truth:
@@ -270,8 +269,8 @@ def test_headers_that_send_a_whole_response_while_they_are_read(backend: Backend
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         def headers() -> Any:
             yield b"x-outer", b"1"
-            send(start(200, (b"x-inner", b"1")))
-            send(body(b"inner"))
+            _ = send(start(200, (b"x-inner", b"1")))
+            _ = send(body(b"inner"))
 
         with pytest.raises(RuntimeError, match=r"http\.response\.start: the response is already complete"):
             await send({"type": "http.response.start", "status": 500, "headers": headers()})
@@ -397,7 +396,7 @@ def test_channels_outlive_their_request_connection_and_server(backend: Backend) 
     for receive, send in kept:
         drive(receive)
         with pytest.raises((RuntimeError, OSError)):
-            send(body(b"stray"))
+            _ = send(body(b"stray"))
 
 
 def test_channels_dropped_by_another_thread(backend: Backend) -> None:
@@ -407,7 +406,9 @@ def test_channels_dropped_by_another_thread(backend: Backend) -> None:
         def hold(*channels: object) -> int:
             return len(channels)
 
-        await answer(send, b"%d" % await asyncio.get_running_loop().run_in_executor(None, hold, receive, send, receive()))
+        await answer(
+            send, b"%d" % await asyncio.get_running_loop().run_in_executor(None, hold, receive, send, receive())
+        )
 
     async def scenario(server: InProcess) -> None:
         async with server.connect() as client:

@@ -47,7 +47,9 @@ class Connection:
             self.writer.write(piece)
             await self.writer.drain()
 
-    async def request(self, target: str = "/", method: str = "GET", fields: Fields | None = None, body: bytes = b"") -> None:
+    async def request(
+        self, target: str = "/", method: str = "GET", fields: Fields | None = None, body: bytes = b""
+    ) -> None:
         """Send a request; a body gets a Content-Length."""
         lines = [f"{method} {target} HTTP/1.1".encode(), b"host: test"]
         lines += [name + b": " + value for name, value in fields or []]
@@ -55,7 +57,9 @@ class Connection:
             lines.append(b"content-length: %d" % len(body))
         await self.send(b"\r\n".join(lines) + b"\r\n\r\n" + body)
 
-    async def get(self, target: str = "/", method: str = "GET", fields: Fields | None = None, body: bytes = b"") -> Response:
+    async def get(
+        self, target: str = "/", method: str = "GET", fields: Fields | None = None, body: bytes = b""
+    ) -> Response:
         await self.request(target, method, fields, body)
         return await self.response(head_only=method == "HEAD")
 
@@ -137,7 +141,7 @@ class Connection:
 
     async def _fields(self) -> Fields:
         fields: Fields = []
-        while (line := (await self.reader.readuntil(b"\r\n"))[:-2]):
+        while line := (await self.reader.readuntil(b"\r\n"))[:-2]:
             name, colon, value = line.partition(b":")
             assert colon, line
             fields.append((name, value.strip()))

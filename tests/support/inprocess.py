@@ -13,7 +13,7 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,8 +27,9 @@ from swell._core import Engine
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+# More than ASGI asks for: what they return passes as a coroutine, so that it can be made a task.
+Receive = Callable[[], Coroutine[Any, Any, Message]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
 App = Callable[[Scope, Receive, Send], Any]
 
 SECONDS = 20.0  # for a whole scenario, on a busy machine
@@ -130,7 +131,7 @@ class InProcess:
 
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Turn the loop until the condition holds; the scenario's time-out is the bound."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - the engine has no events to wait for
         await asyncio.sleep(0.001)
 
 
@@ -176,8 +177,7 @@ async def _serve(
             serve = asyncio.ensure_future(server.serve([listener]))
             try:
                 async with asyncio.timeout(seconds):
-                    while not server.started and not serve.done():
-                        await asyncio.sleep(0)
+                    await wait_until(lambda: server.started or serve.done())
                     if serve.done():
                         await serve
                     running = InProcess(server, listener.getsockname(), log)
