@@ -75,9 +75,9 @@ def test_a_connection_that_has_just_come_is_still_served(loop: str) -> None:
             with socket.create_connection(("127.0.0.1", port), 15) as third:
                 # An answer to the third says that the second, which came before it, is accepted.
                 third.sendall(b"GET /none HTTP/1.1\r\nHost: test\r\n\r\n")
-                read_until(third, b" and ended")
-            server.process.send_signal(signal.SIGTERM)
-            server.wait_for_log("SIGTERM: finishing")
+                read_until(third, b"\r\n0\r\n\r\n")
+                server.process.send_signal(signal.SIGTERM)
+                assert third.recv(100) == b"", "its end says that the drain has begun"
             second.sendall(b"GET /none HTTP/1.1\r\nHost: test\r\n\r\n")
             assert b"connection: close" in read_until(second, b" and ended").lower()
             read_until(first, b" and ended")
@@ -88,10 +88,10 @@ def test_a_connection_that_has_just_come_is_still_served(loop: str) -> None:
 def test_connections_that_ask_nothing_hold_the_end_for_a_moment_only(loop: str) -> None:
     with hanging(loop) as server:
         port = wait_listening(server)
-        with requested(server, "/none") as used, socket.create_connection(("127.0.0.1", port), 15):
+        with requested(server, "/short") as used, socket.create_connection(("127.0.0.1", port), 15):
+            read_until(used, b"\r\n0\r\n\r\n")
             server.process.send_signal(signal.SIGTERM)
             server.wait_for_log("SIGTERM: finishing")
-            read_until(used, b" and ended")
             assert used.recv(100) == b"", "an idle connection is closed"
             assert_ends(server, within=8)
 

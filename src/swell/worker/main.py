@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ from swell.worker.sockets import Listeners
 from swell.worker.tracebacks import application_traceback
 
 __all__ = ["run", "serve"]
+
+
+log = logging.getLogger("swell")
 
 
 def run(app: str | Callable[..., Any], **options: object) -> None:
@@ -100,7 +104,9 @@ def _watch(loop: asyncio.AbstractEventLoop, lifeline: socket, server: Server) ->
 
     def cut() -> None:
         loop.remove_reader(lifeline)
-        server.should_exit = True
+        if not server.should_exit:
+            log.info("the parent asks for the end: finishing the running requests, then ending")
+            server.should_exit = True
 
     loop.add_reader(lifeline, cut)
     with contextlib.suppress(OSError):
