@@ -183,8 +183,8 @@ def test_without_a_standard_output_there_is_no_access_log(tmp_path: Path) -> Non
     """Its number may belong to a connection by then."""
     close = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = [sys.executable, "-c", close, sys.executable, "-m", "swell", APP, "--app-dir", str(SERVED)]
-        command += ["--fd", str(listener.fileno())]
+        served = f"import swell; swell.run({APP!r}, app_dir={str(SERVED)!r}, fd={listener.fileno()})"
+        command = [sys.executable, "-c", close, sys.executable, "-c", served]
         with subprocess.Popen(command, stderr=subprocess.PIPE, pass_fds=[listener.fileno()], text=True) as process:
             try:
                 with connected(listener.getsockname()) as connection:

@@ -15,15 +15,21 @@ from swell.telemetry.formats import JsonFormatter, TextFormatter
 from telemetry.support import ask, logged
 
 
-def test_the_client_left_is_a_debug_message(loop: str, tmp_path: Path) -> None:
-    with logged(tmp_path / "access.log", "--log-level", "debug", "--cancel-on-disconnect", loop=loop) as server:
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_the_client_left_is_a_debug_message(level: str, loop: str, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with logged(log, "--log-level", level, loop=loop) as server:
         with connected(server.address) as connection:
-            connection.send(b"GET /until-disconnect HTTP/1.1\r\nhost: a\r\n\r\n")
+            connection.send(b"GET /stream HTTP/1.1\r\nhost: a\r\n\r\n")
+            while b"more" not in connection.input:
+                connection.input += connection.socket.recv(4096)
             connection.reset()
-        with connected(server.address) as connection:
-            connection.send(b"GET /sleep HTTP/1.1\r\nhost: a\r\n\r\n")
-            connection.reset()
-        server.wait_for_log(r"DEBUG: 127\.0\.0\.1:\d+ GET /sleep: the application ended after the client had gone")
+        if level == "debug":
+            server.expect_error("ClientDisconnected")
+            server.wait_for_log(r"DEBUG: .* GET /stream: the application ended after the client had gone")
+    assert " disconnected" in log.read_text()
+    if level == "info":
+        assert [line.split(" ")[1] for line in server.log.splitlines()] == ["INFO:"] * 2  # listening, SIGTERM
 
 
 def test_a_protocol_error_is_one_warning_with_reason_and_section(loop: str, tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         fields = [(b"X-Request-ID", b"the-applications")]
     status = int(path[8:]) if path.startswith("/status/") else 200
     await send({"type": "http.response.start", "status": status, "headers": fields})
+    if path == "/stream":
+        while True:
+            await send({"type": "http.response.body", "body": b"more", "more_body": True})
+            await asyncio.sleep(0.01)
     if path == "/broken":
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise ValueError("raised half-way on purpose")
