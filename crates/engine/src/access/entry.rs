@@ -119,14 +119,7 @@ pub(crate) fn deliver(py: Python<'_>, core: &Rc<Core>) {
     let call = || -> PyResult<()> {
         let list = PyList::empty(py);
         for entry in &entries {
-            list.append((
-                &entry.client,
-                &entry.method,
-                &entry.path,
-                &entry.version,
-                entry.status,
-                entry.details(py)?,
-            ))?;
+            list.append((&entry.client, &entry.method, &entry.path, &entry.version, entry.status, entry.details(py)?))?;
         }
         callable.bind(py).call1((list,))?;
         Ok(())

@@ -244,9 +244,8 @@ fn milliseconds(out: &mut Vec<u8>, nanoseconds: u64) {
 
 /// The trace id of a well-formed `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context 1 §3.2).
 pub(crate) fn trace_id(traceparent: &[u8]) -> Option<&[u8]> {
-    let hex = |range: std::ops::Range<usize>| {
-        traceparent[range].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
+    let hex =
+        |range: std::ops::Range<usize>| traceparent[range].iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let well_formed = traceparent.len() == 55
         && [2, 35, 52].iter().all(|at| traceparent[*at] == b'-')
         && hex(0..2)

@@ -161,7 +161,10 @@ pub(crate) struct AccessLog {
 enum Sink {
     Descriptor(Writer),
     /// Called with a list of entries.
-    Python { callable: Py<PyAny>, entries: Vec<Entry> },
+    Python {
+        callable: Py<PyAny>,
+        entries: Vec<Entry>,
+    },
 }
 
 impl AccessLog {
@@ -173,8 +176,7 @@ impl AccessLog {
         if !settings.access_log {
             return Ok(None);
         }
-        let format =
-            if settings.access_json { Format::Json } else { Format::Text { colors: settings.access_colors } };
+        let format = if settings.access_json { Format::Json } else { Format::Text { colors: settings.access_colors } };
         let sink = match &settings.access_sink {
             Some(callable) => Sink::Python { callable: callable.clone_ref(py), entries: Vec::new() },
             None => {
@@ -255,8 +257,7 @@ impl AccessLog {
     pub(crate) fn refused(&mut self, head: &[u8], peer: &Address, status: u16, bytes_out: u64, refusal: Refusal<'_>) {
         let end = memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len()).min(SHOWN);
         self.arrived(None);
-        let record =
-            self.describe(&Asked { peer, forwarded: None, line: &head[..end], agent: b"", traceparent: b"" });
+        let record = self.describe(&Asked { peer, forwarded: None, line: &head[..end], agent: b"", traceparent: b"" });
         self.write_refused(record, status, (0, bytes_out), refusal);
     }
 
