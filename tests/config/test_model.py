@@ -154,6 +154,8 @@ def test_reload_needs_an_import_string() -> None:
     [
         ("main", "main:app"), ("main.py", "main:app"), ("app/main.py:api", "app.main:api"), ("main:", "main:app"),
         (":app", "main:app"), ("a b:app", "main:app"), ("pkg.main:create-app", "pkg.main:app"),
+        ("/srv/app/main.py", "main:app --app-dir /srv/app"), ("../main.py:api", "main:api --app-dir .."),
+        ("./main.py", "main:app"),
     ],
 )  # fmt: skip
 def test_a_wrong_import_string_is_told_with_a_likely_right_one(written: str, guess: str) -> None:

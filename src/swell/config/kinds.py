@@ -281,12 +281,14 @@ def application() -> Kind[str | Callable[..., Any]]:
         module, colon, attribute = name.partition(":")
         if not name or (colon and _IDENTIFIERS.fullmatch(module) and _IDENTIFIERS.fullmatch(attribute)):
             return name
-        guess = re.sub(r"\.py$", "", module).replace("/", ".").strip(".")
+        # A path from outside the current directory cannot become a module's name.
+        outside, _, file = module.rpartition("/") if module.startswith(("/", "..")) else ("", "", module)
+        guess = re.sub(r"\.py$", "", file).replace("/", ".").strip(".")
         if not _IDENTIFIERS.fullmatch(guess):
             guess = "main"
         if not _IDENTIFIERS.fullmatch(attribute):
             attribute = "app"
-        raise ValueError(f"must be MODULE:ATTRIBUTE, not {name!r}: try {guess}:{attribute}")
+        raise ValueError(f"must be MODULE:ATTRIBUTE, not {name!r}: try {guess}:{attribute}{f' --app-dir {outside}' if outside else ''}")
 
     def show(value: str | Callable[..., Any]) -> str:
         return value if isinstance(value, str) else f"{value!r}"
