@@ -17,7 +17,15 @@ BEHIND = b"GET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
 
 def post(*fields: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:
-    return b"POST /attack HTTP/" + version + b"\r\n" + HOST + b"".join(field + b"\r\n" for field in fields) + b"\r\n" + body
+    return (
+        b"POST /attack HTTP/"
+        + version
+        + b"\r\n"
+        + HOST
+        + b"".join(field + b"\r\n" for field in fields)
+        + b"\r\n"
+        + body
+    )
 
 
 def chunked(body: bytes) -> bytes:
@@ -158,7 +166,8 @@ def test_04_content_length_twice(hostile: Target, pair: tuple[bytes, bytes]) -> 
 @pytest.mark.parametrize(
     "size",
     [
-        b"0x5", b"+5", b"-5", b"-1", b"5_0", b"_5", b" 5", b"\t5", b"5 ", b"5\t", b"", b"g", b"5g", b"\xa05", b"5\x00", b"\x0b5",
+        b"0x5", b"+5", b"-5", b"-1", b"5_0", b"_5", b" 5", b"\t5", b"5 ", b"5\t", b"", b"g", b"5g", b"\xa05", b"5\x00",
+        b"\x0b5",
         b"5\x0c", b"5,", b"5.", b"0" * 17, b"1" + b"0" * 16, b"f" * 17, b"0" * 400 + b"5", b"-0", b"00x5",
     ],
 )  # fmt: skip
@@ -242,7 +251,8 @@ def test_08_trailers_do_not_become_fields(hostile: Target) -> None:
 @pytest.mark.parametrize(
     "trailer",
     [
-        b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Host: b.example", b"Authorization: x", b"X-Forwarded-For: 9.9.9.9", b"X : y", b" X: y", b"X",
+        b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Host: b.example", b"Authorization: x",
+        b"X-Forwarded-For: 9.9.9.9", b"X : y", b" X: y", b"X",
         b": y", b"X: \x00", b"X: y\nZ: z", b"X: y\r\n folded", b"X\xff: y",
     ],
 )  # fmt: skip

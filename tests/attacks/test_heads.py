@@ -20,7 +20,8 @@ GET = b"GET /attack HTTP/1.1\r\n"
             GET + b"Host: " + host + b"\r\n\r\n"
             for host in (
                 b"user@a.example", b"a.example/path", b"a.example, b.example", b"a.example?x", b"a.example#x", b"a b",
-                b"a.example:port", b"a.example:65536", b"a.example:-1", b"[::1", b"::1", b"[::1]x", b"[g::1]", b"a\\b", b"a\x80b",
+                b"a.example:port", b"a.example:65536", b"a.example:-1", b"[::1", b"::1", b"[::1]x", b"[g::1]",
+                b"a\\b", b"a\x80b",
                 b"http://a.example",
             )
         ),
@@ -110,8 +111,10 @@ def test_17_underscores_and_hyphens_stay_distinct(hostile: Target) -> None:
 @pytest.mark.parametrize(
     "version",
     [
-        b"HTTP/1.32", b"HTTP/4294967295.255", b"HTTP/2.0", b"HTTP/1.2", b"HTTP/0.9", b"HTTP/3", b"HTTP/1", b"HTTP/1.", b"HTTP/.1",
-        b"HTTP/01.1", b"HTTP/1.10", b"http/1.1", b"HTTP /1.1", b"HTTP/1.1 ", b"HTTP/ 1.1", b"HTTPS/1.1", b"ICAP/1.0", b"HTTP/1,1",
+        b"HTTP/1.32", b"HTTP/4294967295.255", b"HTTP/2.0", b"HTTP/1.2", b"HTTP/0.9", b"HTTP/3", b"HTTP/1",
+        b"HTTP/1.", b"HTTP/.1",
+        b"HTTP/01.1", b"HTTP/1.10", b"http/1.1", b"HTTP /1.1", b"HTTP/1.1 ", b"HTTP/ 1.1",
+        b"HTTPS/1.1", b"ICAP/1.0", b"HTTP/1,1",
         b"HTTP/\xd9\xa1.1",
     ],
 )  # fmt: skip

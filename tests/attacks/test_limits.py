@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from attacks.target import Target, exchange, target
 from support.kernel import memory
 from support.raw import Closed
+
+from attacks.target import Target, exchange, target
 
 OPTIONS = (
     "--limit-request-line", "100", "--limit-head-fields", "10", "--limit-head-size", "2000",
@@ -28,13 +28,12 @@ def refused(hostile: Target, data: bytes | list[bytes], status: int, reason: str
     before = memory(hostile.pid)
     with hostile.connect() as connection:
         connection.send_pieces([data] if isinstance(data, bytes) else data)
-        try:
-            response = connection.response()
-        except Closed as closed:
+        outcome = connection.outcome()
+        if isinstance(outcome, Closed):
             # A client that keeps sending may lose the answer to the reset; the log has the verdict.
-            assert closed.reset, closed
+            assert outcome.reset, outcome
         else:
-            assert (response.status, response.closes) == (status, True), response
+            assert (outcome.status, outcome.closes) == (status, True), outcome
     hostile.server.wait_for_log(rf": {status}, .*{reason}", since=mark)
     assert memory(hostile.pid) - before < 4 * MIB
 

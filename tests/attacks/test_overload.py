@@ -6,10 +6,10 @@ import contextlib
 import time
 
 import pytest
-
-from attacks.target import Target, exchange, target
 from support.kernel import cpu_seconds, descriptors, memory, wait_until
 from support.raw import Connection
+
+from attacks.target import Target, exchange, target
 
 HOST = b"Host: a.example\r\n"
 MIB = 1 << 20

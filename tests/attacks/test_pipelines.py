@@ -62,7 +62,7 @@ def test_16_unread_body_is_not_taken_for_a_request(hostile: Target, size: int, c
 
 
 def test_16_the_body_may_come_after_the_answer(hostile: Target) -> None:
-    """"0.CL" and pauses: the answer is out before the body's first byte, which is still body."""
+    """ "0.CL" and pauses: the answer is out before the body's first byte, which is still body."""
     hostile.seen()
     body = get(b"/smuggled")
     with hostile.connect() as connection:
@@ -116,7 +116,9 @@ def test_16_expect_obfuscated(hostile: Target, value: bytes) -> None:
     """Never read as an expectation by half: refused, or the length counts."""
     hostile.seen()
     with hostile.connect() as connection:
-        connection.send(post(b"/read", b"Expect: " + value + b"\r\nContent-Length: 5\r\n", b"hello" + get(b"/smuggled")))
+        connection.send(
+            post(b"/read", b"Expect: " + value + b"\r\nContent-Length: 5\r\n", b"hello" + get(b"/smuggled"))
+        )
         response = connection.response()
         assert response.status in (400, 417), response
         connection.wait_closed()

@@ -9,10 +9,10 @@ import stat
 from pathlib import Path
 
 import pytest
-
-from attacks.target import SERVED, exchange, target
 from support.raw import Connection
 from support.server import serving
+
+from attacks.target import SERVED, exchange, target
 
 
 def test_39_unix_socket_is_for_its_owner_only(tmp_path: Path) -> None:
@@ -31,8 +31,9 @@ def test_39_a_link_at_the_socket_path_is_not_followed(tmp_path: Path) -> None:
     victim.write_text("precious")
     path = tmp_path / "s"
     path.symlink_to(victim)
-    with pytest.raises(AssertionError, match="cannot listen"), serving(
-        "hostile:app", directory=SERVED, listen=("--bind", f"unix:{path}")
+    with (
+        pytest.raises(AssertionError, match="cannot listen"),
+        serving("hostile:app", directory=SERVED, listen=("--bind", f"unix:{path}")),
     ):
         raise RuntimeError("it must not start")
     assert path.is_symlink()

@@ -39,7 +39,12 @@ def trusted() -> Iterator[Target]:
 @pytest.mark.parametrize(
     "fields",
     [
-        ("X-Forwarded-For: 9.9.9.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.example", "X-Forwarded-Port: 1"),
+        (
+            "X-Forwarded-For: 9.9.9.9",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Host: evil.example",
+            "X-Forwarded-Port: 1",
+        ),
         ("Forwarded: for=9.9.9.9;proto=https;host=evil.example",),
         ("X-Real-IP: 9.9.9.9", "X-Client-IP: 9.9.9.9", "True-Client-IP: 9.9.9.9", "Via: 9.9.9.9"),
     ],
@@ -71,7 +76,19 @@ def test_35_several_fields_are_one_list(trusted: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["unknown", "_hidden", "garbage", "9.9.9.9.9", "999.1.1.1", "1.1.1.1, garbage", "", ",", "'; DROP TABLE", "a" * 4000]
+    "value",
+    [
+        "unknown",
+        "_hidden",
+        "garbage",
+        "9.9.9.9.9",
+        "999.1.1.1",
+        "1.1.1.1, garbage",
+        "",
+        ",",
+        "'; DROP TABLE",
+        "a" * 4000,
+    ],
 )
 def test_35_what_is_no_address_is_not_taken_for_one(trusted: Target, value: str) -> None:
     assert client_and_scheme(trusted, f"X-Forwarded-For: {value}")[0] in ("127.0.0.1", None), value
@@ -92,7 +109,9 @@ def test_35_a_long_list_costs_little(trusted: Target) -> None:
     assert time.monotonic() - started < 1.0
 
 
-@pytest.mark.parametrize("name", ["Root-Path", "Daphne-Root-Path", "SCRIPT_NAME", "Script-Name", "X-Script-Name", "X-Forwarded-Prefix"])
+@pytest.mark.parametrize(
+    "name", ["Root-Path", "Daphne-Root-Path", "SCRIPT_NAME", "Script-Name", "X-Script-Name", "X-Forwarded-Prefix"]
+)
 def test_36_no_field_sets_the_root_path(trusted: Target, name: str) -> None:
     scope = scope_of(trusted, f"{name}: /evil")
     assert (scope["root_path"], scope["path"]) == ("", "/x")

@@ -13,11 +13,11 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-
-from attacks.target import Target, target
 from support.frames import TEXT, frame, open_websocket, read_frame
 from support.kernel import descriptors, wait_until
 from support.raw import Closed, Connection, connected
+
+from attacks.target import Target, target
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
@@ -126,7 +126,12 @@ def test_nth_failure(hostile: Target, call: str, error: str) -> None:
 def test_every_nth_failure_of_one_request(hostile: Target) -> None:
     """The first, the second, … call of a request on a new connection fails: whichever it is, it costs that one only."""
     fds = descriptors(hostile.pid)
-    for call, error in (("recvfrom", "ECONNRESET"), ("sendto", "EPIPE"), ("epoll_ctl", "ENOMEM"), ("accept4", "EMFILE")):
+    for call, error in (
+        ("recvfrom", "ECONNRESET"),
+        ("sendto", "EPIPE"),
+        ("epoll_ctl", "ENOMEM"),
+        ("accept4", "EMFILE"),
+    ):
         for nth in range(1, 5):
             with failing(hostile, call, error, str(nth)):
                 outcomes = [attempt(hostile, turn) for turn in range(4)]

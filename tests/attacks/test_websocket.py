@@ -7,8 +7,6 @@ import os
 import time
 
 import pytest
-
-from attacks.target import Target, target
 from support.frames import (
     BINARY,
     CLOSE,
@@ -26,6 +24,8 @@ from support.frames import (
 )
 from support.kernel import cpu_seconds, descriptors, memory, wait_until
 from support.raw import Connection
+
+from attacks.target import Target, target
 
 OPTIONS = ("--ws-max-size", "1MiB", "--ws-max-fragments", "1000", "--ws-close-timeout", "2", "--ws-max-queue", "8")
 MIB = 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from dataclasses import dataclass
@@ -107,9 +108,7 @@ def wait_for_close(connection: Connection) -> int | None:
     """The code of the server's close frame; the connection ends behind it, once we have answered."""
     while (found := read_frame(connection)).opcode != CLOSE:
         pass
-    try:
+    with contextlib.suppress(OSError):
         connection.send(close(found.code or 1000))
-    except OSError:
-        pass
     connection.wait_closed()
     return found.code

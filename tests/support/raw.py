@@ -16,7 +16,9 @@ __all__ = ["Closed", "Connection", "Response", "connected"]
 PATIENCE = 15.0  # seconds for any single wait
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ([\x20-\x7e]*)")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
+_FIELD = re.compile(
+    rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
+)
 _SIZE = re.compile(rb"[0-9a-fA-F]+")
 
 
@@ -138,6 +140,13 @@ class Connection:
         else:
             response.body = self.rest()
         return response
+
+    def outcome(self) -> Response | Closed:
+        """The next response, or how the connection ended instead."""
+        try:
+            return self.response()
+        except Closed as closed:
+            return closed
 
     def _chunks(self) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         body = bytearray()

@@ -21,7 +21,9 @@ START_SECONDS = 30.0  # importing an application on a busy machine
 STOP_SECONDS = 15.0
 
 # The end of a traceback: the line with the exception.
-_RAISED = re.compile(r"^[ |+]*((?:\w+\.)*\w*(?:Error|Exception|Warning|Group|Exit|Cancelled|Disconnected?))\b(?=:|$)", re.M)
+_RAISED = re.compile(
+    r"^[ |+]*((?:\w+\.)*\w*(?:Error|Exception|Warning|Group|Exit|Cancelled|Disconnected?))\b(?=:|$)", re.M
+)
 
 
 class ServerProcess:
