@@ -1,6 +1,7 @@
 //! The end of an exchange, from either side: the response is complete, the application has returned or raised, the
 //! client has gone, time is up.
 
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use pyo3::exceptions::asyncio::CancelledError;
@@ -221,18 +222,20 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
     }
 }
 
-/// Cuts a response that cannot be completed: the client must not take it for whole.
+/// Cuts a response that cannot be completed: the client must not take it for whole. A missing end of the body says so by
+/// itself and what was sent so far may arrive; where the end of the connection would be the end, it is reset instead.
 fn abort(inner: &mut Inner, key: Key) {
     log_end(inner, key, End::Aborted);
     let Some(conn) = inner.conns.get_mut(key) else { return };
-    if conn.exchange().is_some_and(|exchange| matches!(exchange.response, Response::Streaming(_) | Response::Trailing(_))) {
-        // What was sent so far may still arrive; the missing end is what tells.
-        if let Some(fd) = &conn.fd {
-            use std::os::fd::AsRawFd;
+    let mut reset = false;
+    if let Some(exchange) = conn.exchange() {
+        reset = exchange.response.ends_with_connection();
+        if let (false, Some(fd)) = (exchange.response.replaceable(), &conn.fd) {
+            // What the socket does not take now is lost with the connection.
             let _ = conn.out.flush(fd.as_raw_fd());
         }
     }
-    lifecycle::lose(inner, key, true);
+    lifecycle::lose(inner, key, reset);
     lifecycle::remove(inner, key);
 }
 

@@ -216,6 +216,12 @@ impl Response {
         }
     }
 
+    /// True when only the end of the connection tells where the body ends: an early end would pass for a whole body.
+    #[must_use]
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self, Self::Streaming(body) if body.framing == BodyFraming::UntilClose)
+    }
+
     /// True while an error can still be answered with a status of its own: no byte of this response is encoded.
     #[must_use]
     pub fn replaceable(&self) -> bool {
