@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,10 +36,16 @@ def effective_options(
     if "-h" in arguments.extras or "--help" in arguments.extras:
         width = terminal_width()
         rows = "\n".join(entry(term, text, width) for term, text in own.items())
-        sys.stdout.write(f"{usage}\n\nThis command:\n{rows}\n\n{option_help(width)}\n")
+        sys.stdout.write(f"{_wrapped(usage, width)}\n\nThis command:\n{rows}\n\n{option_help(width)}\n")
         return None
     effective = load(arguments.layer, environ=os.environ, directory=Path.cwd(), file=arguments.extras.get("--config"))
     return effective, arguments.extras
+
+
+def _wrapped(usage: str, width: int) -> str:
+    """The lines of usage as they are, the paragraphs below within the width."""
+    lines, *paragraphs = usage.split("\n\n")
+    return "\n\n".join([lines, *(textwrap.fill(" ".join(text.split()), width) for text in paragraphs)])
 
 
 def _flags(term: str) -> list[str]:

@@ -288,7 +288,8 @@ def application() -> Kind[str | Callable[..., Any]]:
             guess = "main"
         if not _IDENTIFIERS.fullmatch(attribute):
             attribute = "app"
-        raise ValueError(f"must be MODULE:ATTRIBUTE, not {name!r}: try {guess}:{attribute}{f' --app-dir {outside}' if outside else ''}")
+        hint = f" --app-dir {outside}" if outside else ""
+        raise ValueError(f"must be MODULE:ATTRIBUTE, not {name!r}: try {guess}:{attribute}{hint}")
 
     def show(value: str | Callable[..., Any]) -> str:
         return value if isinstance(value, str) else f"{value!r}"
