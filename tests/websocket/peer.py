@@ -120,7 +120,8 @@ class Peer:
         length = second & 0x7F
         op, fin = Op(first & 0x0F), bool(first & 0x80)
         if op >= Op.CLOSE:
-            assert fin and length <= 125, "control frames are short and whole (RFC 6455 §5.5)"
+            assert fin, "control frames are whole (RFC 6455 §5.5)"
+            assert length <= 125, "control frames are short (RFC 6455 §5.5)"
         if length == 126:
             (length,) = struct.unpack("!H", await read(2))
         elif length == 127:

@@ -118,6 +118,53 @@ def test_close_without_keys_is_1000(backend: Backend) -> None:
     serving(backend, Application(handler), scenario)
 
 
+def test_messages_before_the_close_are_answered(backend: Backend) -> None:
+    """In one piece: messages, then the end. The application that waits for them can answer before the end."""
+
+    async def scenario(server: InProcess) -> None:
+        async with opened(server) as client:
+            await client.write(encode(Op.TEXT, b"1") + encode(Op.TEXT, b"2") + encode(Op.CLOSE, close_data(4000)))
+            assert await client.message() == "1"
+            assert await client.message() == "2"
+            assert await client.closed() == (4000, "")
+            await client.ended()
+
+    serving(backend, Application(echo), scenario)
+
+
+def test_messages_before_a_broken_frame_are_answered(backend: Backend) -> None:
+    async def scenario(server: InProcess) -> None:
+        server.log.expect(logging.INFO, "WebSocket closed with 1002")
+        async with opened(server) as client:
+            await client.write(encode(Op.TEXT, b"good") + encode(Op.TEXT, b"bad", rsv=2) + encode(Op.PING))
+            assert await client.message() == "good"
+            assert (await client.closed())[0] == 1002
+            await client.ended()
+
+    serving(backend, Application(echo), scenario)
+
+
+def test_a_close_behind_messages_that_nobody_takes_is_answered(backend: Backend) -> None:
+    async def handler(socket: Socket) -> None:
+        await socket.accept()
+        await gate.wait()
+        app.note([await socket.receive() for _ in range(2)])
+
+    gate = asyncio.Event()
+    app = Application(handler)
+
+    async def scenario(server: InProcess) -> None:
+        async with opened(server) as client:
+            await client.write(encode(Op.TEXT, b"1") + encode(Op.CLOSE, close_data(4000, b"x")))
+            client.connection.end()
+            frames = await client.connection.rest()
+            assert frames in (b"", b"\x88\x02\x0f\xa0")
+            gate.set()
+            assert await app.noted() == [{"type": "websocket.receive", "text": "1"}, disconnect(4000, "x")]
+
+    serving(backend, app, scenario)
+
+
 def test_both_close_at_once(backend: Backend) -> None:
     async def handler(socket: Socket) -> None:
         await socket.accept()
@@ -177,7 +224,6 @@ def test_close_when_unread_messages_fill_the_queue(backend: Backend) -> None:
             await client.close()
             async with asyncio.timeout(5):  # below ws_close_timeout
                 await client.ended()
-                await server.wait_idle()
 
     serving(backend, Application(handler), scenario, ws_max_queue=4, ws_close_timeout=10)
 
