@@ -22,14 +22,13 @@ use crate::io::clock;
 use crate::io::deadlines::Deadlines;
 use crate::io::poller::Poller;
 use crate::io::slots::{Key, Slots};
-use crate::py::callable::{self, Link};
+use crate::py::callable::{self, Action, Link};
 use crate::py::names::Names;
 use crate::py::scope::Templates;
 use crate::py::starter::Starter;
 use crate::request_id::RequestIds;
 use crate::settings::Settings;
 use crate::stats::Stats;
-use crate::ws::Incoming;
 
 /// One shared receive buffer's size. Large enough that an ordinary upload arrives in few reads.
 pub(crate) const RECEIVE_SIZE: usize = 128 * 1024;
@@ -120,10 +119,6 @@ pub(crate) struct Listener {
 pub(crate) enum Wake {
     /// Let a waiting `send()` go on, or a waiting `receive()` look again.
     Resume(Py<PyAny>),
-    /// Give a waiting `receive()` a WebSocket message.
-    WsMessage { link: Link, future: Py<PyAny>, message: Incoming },
-    /// Give a waiting `receive()` the end of the WebSocket.
-    WsDisconnect { future: Py<PyAny>, code: u16, reason: String },
     Cancel(Py<PyAny>),
     /// Call a function without arguments.
     Call(Py<PyAny>),
@@ -309,16 +304,6 @@ impl Core {
     fn carry_out(&self, py: Python<'_>, wake: Wake) -> PyResult<()> {
         match wake {
             Wake::Resume(future) => self.complete(future.bind(py), || Ok(py.None().into_bound(py))),
-            Wake::WsMessage { link, future, message } => {
-                if self.is_done(future.bind(py))? {
-                    self.with(|inner| crate::ws::receive::put_back(inner, link, message));
-                    return Ok(());
-                }
-                self.complete(future.bind(py), || crate::ws::receive::message(py, &self.py, message))
-            }
-            Wake::WsDisconnect { future, code, reason } => {
-                self.complete(future.bind(py), || crate::ws::receive::disconnect(py, &self.py, code, &reason))
-            }
             Wake::Cancel(task) => {
                 task.bind(py).call_method0(&self.py.names.cancel)?;
                 Ok(())
@@ -354,13 +339,7 @@ impl Core {
             return;
         }
         let link = Link { key: Key::from_bits(0), serial: 0, websocket: false };
-        let result = callable::new(py, self, link, crate::turn::after).and_then(|after| {
-            // SAFETY: the objects are alive.
-            unsafe {
-                Bound::from_owned_ptr_or_err(py, ffi::PyObject_CallOneArg(self.py.call_soon.as_ptr(), after.as_ptr()))
-            }
-        });
-        if let Err(error) = result {
+        if let Err(error) = self.soon(py, link, crate::turn::after) {
             // The loop is closing; nothing is sent any more.
             self.with(|inner| inner.scheduled = false);
             error.write_unraisable(py, None);
@@ -369,6 +348,16 @@ impl Core {
 }
 
 impl Core {
+    /// Has the loop call `action` after the callbacks that it holds already.
+    pub(crate) fn soon(self: &Rc<Self>, py: Python<'_>, link: Link, action: Action) -> PyResult<()> {
+        let action = callable::new(py, self, link, action)?;
+        // SAFETY: the objects are alive.
+        unsafe {
+            Bound::from_owned_ptr_or_err(py, ffi::PyObject_CallOneArg(self.py.call_soon.as_ptr(), action.as_ptr()))?;
+        }
+        Ok(())
+    }
+
     /// Schedules [`crate::turn::after`] when something waits to be sent or processed.
     pub(crate) fn schedule_if_needed(self: &Rc<Self>, py: Python<'_>) {
         let waits = |inner: &mut Inner| {

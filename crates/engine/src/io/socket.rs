@@ -120,6 +120,13 @@ const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
 #[cfg(not(target_os = "linux"))]
 const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT;
 
+/// Whether bytes have arrived that were not received yet.
+pub(crate) fn has_input(fd: RawFd) -> bool {
+    let mut byte = 0_u8;
+    // SAFETY: room for one byte; the descriptor is open, as its owner calls.
+    unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) > 0 }
+}
+
 #[inline]
 pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     loop {

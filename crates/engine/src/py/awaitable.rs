@@ -21,8 +21,6 @@ use crate::core::Core;
 pub(crate) enum Answer {
     /// The result, a new reference.
     Ready(*mut ffi::PyObject),
-    /// Wait for this future; its result is the result.
-    Wait(Py<PyAny>),
     /// Wait for this future, then ask again. Until then nothing is taken, so nothing is lost with a cancelled wait.
     Retry(Py<PyAny>),
 }
@@ -216,8 +214,7 @@ unsafe fn step(object: *mut ffi::PyObject) -> Stepped {
             State::Fresh(question) => {
                 let answer = (question.ask)(py, &question.core, question.link).and_then(|answer| match answer {
                     Answer::Ready(result) => Ok(Err(result)),
-                    Answer::Wait(future) => Ok(Ok((iterator(future.bind(py))?, None))),
-                    Answer::Retry(future) => Ok(Ok((iterator(future.bind(py))?, Some(question)))),
+                    Answer::Retry(future) => Ok(Ok((iterator(&future.into_bound(py))?, Some(question)))),
                 });
                 match answer {
                     Ok(Ok(wait)) => wait,

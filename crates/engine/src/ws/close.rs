@@ -6,7 +6,7 @@ use std::rc::Rc;
 use pyo3::prelude::*;
 
 use super::send::become_http;
-use super::{State, Ws};
+use super::{Closer, Ending, State, Ws};
 use crate::access::{AccessLog, End};
 use crate::conn::{Closing, Conn, Protocol};
 use crate::core::{level, Core, Inner};
@@ -18,7 +18,7 @@ use crate::lifecycle;
 use crate::py::callable::Link;
 
 /// Sends our close frame and waits for the peer's.
-pub(super) fn start(inner: &mut Inner, key: Key, code: u16, reason: &str) {
+pub(super) fn start(inner: &mut Inner, key: Key, by: Closer, code: u16, reason: &str) {
     let Inner { conns, spare, .. } = inner;
     let Some(Conn { protocol: Protocol::WebSocket(ws), out, .. }) = conns.get_mut(key) else { return };
     let state = std::mem::replace(&mut ws.state, State::Over { code, reason: String::new() });
@@ -28,15 +28,37 @@ pub(super) fn start(inner: &mut Inner, key: Key, code: u16, reason: &str) {
     };
     out.lend(spare);
     out.write(|out| connection.send_close(code, reason, out));
-    ws.state = State::Closing(connection);
+    ws.state = State::Closing { connection, by };
+    // Reading may have paused on messages that nobody takes any more.
+    inner.again.push(key);
     inner.deadlines.disarm(Kind::Ping, key.index);
     inner.deadlines.disarm(Kind::Pong, key.index);
     inner.deadlines.arm(Kind::CloseFrame, key.index, inner.now);
     inner.mark_dirty(key);
 }
 
+/// The peer has closed or broken the protocol: it gets our close frame, unless it has it already.
+pub(super) fn end(inner: &mut Inner, key: Key, ending: Ending) {
+    let Inner { conns, spare, .. } = inner;
+    let Some(Conn { protocol: Protocol::WebSocket(ws), out, .. }) = conns.get_mut(key) else { return };
+    let Ending { code, reason, failure } = ending;
+    match &mut ws.state {
+        State::Open(connection) => {
+            out.lend(spare);
+            out.write(|out| connection.send_close(code, if failure { &reason } else { "" }, out));
+        }
+        State::Closing { .. } => {}
+        State::Offered { .. } | State::Over { .. } => return,
+    }
+    if failure {
+        let text = format!("{}: WebSocket closed with {code}, {reason}", finish::name(inner, key));
+        inner.report(level::INFO, text);
+    }
+    ended(inner, key, code, &reason);
+}
+
 /// Both close frames are on their way, or the peer broke the protocol: the connection ends after what is queued.
-pub(super) fn ended(inner: &mut Inner, key: Key, code: u16, reason: &str) {
+fn ended(inner: &mut Inner, key: Key, code: u16, reason: &str) {
     let Inner { conns, wakes, access, .. } = inner;
     let Some(Conn { protocol: Protocol::WebSocket(ws), .. }) = conns.get_mut(key) else { return };
     let returned = ws.lost(wakes, code, reason);
@@ -53,7 +75,7 @@ pub(crate) fn log_end(ws: &mut Ws, access: &mut Option<AccessLog>) {
     if let (Some(record), Some(access)) = (ws.record.take(), access) {
         let end = match &ws.state {
             State::Offered { .. } => End::Disconnected,
-            State::Open(_) | State::Closing(_) => End::WebSocket(1006),
+            State::Open(_) | State::Closing { .. } => End::WebSocket(1006),
             State::Over { code, .. } => End::WebSocket(*code),
         };
         access.write(record, ws.received, end);
@@ -92,9 +114,16 @@ pub(crate) fn ping(inner: &mut Inner, key: Key) {
 
 /// The pong did not come: the peer is told, should it still be there, and is not waited for.
 pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
+    // While reading is paused, or the loop was blocked, the pong may be among what was not read yet.
+    if let Some(conn) = inner.conns.get_mut(key) {
+        if conn.paused() || conn.fd.as_ref().is_some_and(|fd| socket::has_input(fd.as_raw_fd())) {
+            inner.deadlines.arm(Kind::Ping, key.index, inner.now);
+            return;
+        }
+    }
     let text = format!("{}: WebSocket closed with 1011, no pong in time (ws_ping_timeout)", finish::name(inner, key));
     inner.report(level::INFO, text);
-    start(inner, key, 1011, "no pong in time");
+    start(inner, key, Closer::Server, 1011, "no pong in time");
     if let Inner { conns, access: Some(access), .. } = inner {
         if let Some(Conn { protocol: Protocol::WebSocket(ws), .. }) = conns.get_mut(key) {
             if let Some(record) = ws.record.take() {
@@ -124,11 +153,11 @@ pub(crate) fn close_for_shutdown(core: &Rc<Core>, key: Key, code: u16) {
         let Some(Conn { protocol: Protocol::WebSocket(ws), serial, .. }) = inner.conns.get_mut(key) else { return };
         let link = Link { key, serial: *serial, websocket: true };
         match ws.state {
-            State::Open(_) => start(inner, key, code, "server is restarting"),
+            State::Open(_) => start(inner, key, Closer::Server, code, "server is restarting"),
             State::Offered { .. } => {
                 become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 503, "the server is ending", b""));
             }
-            State::Closing(_) | State::Over { .. } => {}
+            State::Closing { .. } | State::Over { .. } => {}
         }
     });
 }
@@ -157,9 +186,9 @@ pub(crate) fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<Py
                 }
                 become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 500, "", b""));
             }
-            State::Open(_) if failed => start(inner, link.key, 1011, "internal error"),
-            State::Open(_) => start(inner, link.key, 1000, ""),
-            State::Closing(_) => {}
+            State::Open(_) if failed => start(inner, link.key, Closer::Server, 1011, "internal error"),
+            State::Open(_) => start(inner, link.key, Closer::Server, 1000, ""),
+            State::Closing { .. } => {}
             State::Over { .. } if has_socket => {
                 // Keeps the deadline that runs: the peer has until then to end its side.
                 let lingering = conn.out.is_empty();

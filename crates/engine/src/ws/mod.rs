@@ -21,7 +21,6 @@ use swell_wire::ws::{Connection, DeflateParams};
 use crate::access::Record;
 use crate::core::Wake;
 use crate::io::slots::Key;
-use crate::py::callable::Link;
 
 pub(crate) use close::{close_for_shutdown, end_of_input, finish_sending, no_pong, over, ping, timed_out};
 
@@ -35,9 +34,12 @@ pub(crate) struct Ws {
     queue: VecDeque<(Incoming, usize)>,
     queued: usize,
     max_queue: usize,
-    pub(crate) receivers: Vec<Py<PyAny>>,
+    /// Futures of `receive()` calls that wait.
+    receivers: Vec<Py<PyAny>>,
     pub(crate) senders: Vec<Py<PyAny>>,
     pub(crate) task: Option<Key>,
+    /// The peer has closed or failed behind messages that the application has not seen yet.
+    ending: Option<Ending>,
     /// The application has returned.
     returned: bool,
     pub(crate) record: Option<Box<Record>>,
@@ -48,8 +50,23 @@ pub(crate) enum State {
     Offered { accept: [u8; 28], deflate: Option<DeflateParams>, connect_delivered: bool },
     Open(Box<Connection>),
     /// Our close frame is sent, the peer's is awaited.
-    Closing(Box<Connection>),
+    Closing { connection: Box<Connection>, by: Closer },
     Over { code: u16, reason: String },
+}
+
+/// How the peer has ended a WebSocket.
+struct Ending {
+    code: u16,
+    reason: String,
+    /// It broke a rule, and `reason` says which.
+    failure: bool,
+}
+
+/// Who has closed on our side.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closer {
+    Application,
+    Server,
 }
 
 /// A message from the peer as a Python object.
@@ -68,15 +85,19 @@ impl Ws {
             receivers: Vec::new(),
             senders: Vec::new(),
             task: None,
+            ending: None,
             returned: false,
             record,
             received: 0,
         }
     }
 
-    /// True when no more may be read: the application does not keep up.
+    /// True when no more may be read: the application does not keep up. After a close nothing is queued any more.
     pub(crate) fn paused(&self) -> bool {
-        self.queue.len() >= self.max_queue || self.queued >= QUEUE_BYTES
+        match self.state {
+            State::Offered { .. } | State::Open(_) => self.queue.len() >= self.max_queue || self.queued >= QUEUE_BYTES,
+            State::Closing { .. } | State::Over { .. } => false,
+        }
     }
 
     /// True when the connection ends after what is queued is sent.
@@ -87,23 +108,26 @@ impl Ws {
     /// The WebSocket is over: whoever waits is told. Returns true when the application is done with it, too.
     pub(crate) fn lost(&mut self, wakes: &mut Vec<Wake>, code: u16, reason: &str) -> bool {
         if !matches!(self.state, State::Over { .. }) {
-            self.state = State::Over { code, reason: reason.to_owned() };
+            let (code, reason) = match self.ending.take() {
+                Some(ending) => (ending.code, ending.reason),
+                None => (code, reason.to_owned()),
+            };
+            self.state = State::Over { code, reason };
         }
-        if let State::Over { code, reason } = &self.state {
-            for future in self.receivers.drain(..) {
-                wakes.push(Wake::WsDisconnect { future, code: *code, reason: reason.clone() });
-            }
-        }
+        self.wake_receivers(wakes);
         wakes.extend(self.senders.drain(..).map(Wake::Resume));
         self.returned
     }
 
-    fn put(&mut self, link: Link, message: Incoming, size: usize, wakes: &mut Vec<Wake>) {
-        if self.queue.is_empty() && !self.receivers.is_empty() {
-            wakes.push(Wake::WsMessage { link, future: self.receivers.remove(0), message });
-        } else {
-            self.queued += size;
-            self.queue.push_back((message, size));
-        }
+    /// A message has come. It stays in the queue until a receiver's task runs: one that is cancelled before has taken
+    /// nothing, and all are woken, so that another takes it.
+    fn put(&mut self, message: Incoming, size: usize, wakes: &mut Vec<Wake>) {
+        self.queued += size;
+        self.queue.push_back((message, size));
+        self.wake_receivers(wakes);
+    }
+
+    fn wake_receivers(&mut self, wakes: &mut Vec<Wake>) {
+        wakes.extend(self.receivers.drain(..).map(Wake::Resume));
     }
 }

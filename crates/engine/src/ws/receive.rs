@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use swell_wire::ws::Event;
 
-use super::{close, Incoming, State, Ws};
+use super::{close, Ending, Incoming, State, Ws};
 use crate::conn::{Conn, Protocol};
-use crate::core::{level, Core, Handles, Inner};
+use crate::core::{Core, Handles, Inner};
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
 use crate::py::awaitable::{self, Answer};
@@ -20,7 +20,41 @@ pub(crate) fn received(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) 
     let mut at = 0;
     while core.with(|inner| one(py, inner, key, bytes, &mut at)) {}
     core.settle(py);
+    let ending = core.with(|inner| match inner.conns.get_mut(key) {
+        Some(Conn { protocol: Protocol::WebSocket(ws), serial, .. }) if ws.ending.is_some() => Some(*serial),
+        _ => None,
+    });
+    if let Some(serial) = ending {
+        if let Err(error) = core.soon(py, Link { key, serial, websocket: true }, end_now) {
+            error.write_unraisable(py, None);
+        }
+    }
     at
+}
+
+/// The peer has ended the WebSocket. Messages before that are the application's to answer: when some are waiting,
+/// the tasks that have just been woken for them run first. Returns false, for [`one`].
+fn end_or_wait(inner: &mut Inner, key: Key, ending: Ending) -> bool {
+    if let Some(Conn { protocol: Protocol::WebSocket(ws), .. }) = inner.conns.get_mut(key) {
+        if matches!(ws.state, State::Open(_)) && !ws.queue.is_empty() {
+            ws.ending = Some(ending);
+        } else {
+            close::end(inner, key, ending);
+        }
+    }
+    false
+}
+
+/// The callback after those tasks.
+fn end_now(py: Python<'_>, core: &Rc<Core>, link: Link, _: &[*mut ffi::PyObject]) -> PyResult<*mut ffi::PyObject> {
+    core.with(|inner| {
+        if let Some(ending) = current(inner, link).and_then(|ws| ws.ending.take()) {
+            close::end(inner, link.key, ending);
+        }
+    });
+    core.settle(py);
+    core.schedule_if_needed(py);
+    Ok(py.None().into_ptr())
 }
 
 /// One event. False when nothing more comes of these bytes now.
@@ -30,7 +64,7 @@ fn one(py: Python<'_>, inner: &mut Inner, key: Key, bytes: &[u8], at: &mut usize
         *at = bytes.len();
         return false;
     };
-    let Conn { protocol: Protocol::WebSocket(ws), out, serial, .. } = conn else {
+    let Conn { protocol: Protocol::WebSocket(ws), out, .. } = conn else {
         *at = bytes.len();
         return false;
     };
@@ -46,7 +80,7 @@ fn one(py: Python<'_>, inner: &mut Inner, key: Key, bytes: &[u8], at: &mut usize
             return false;
         }
         State::Open(connection) => (connection, true),
-        State::Closing(connection) => (connection, false),
+        State::Closing { connection, .. } => (connection, false),
     };
     let event = connection.receive(bytes, at);
     ws.received += (*at - before) as u64;
@@ -71,27 +105,16 @@ fn one(py: Python<'_>, inner: &mut Inner, key: Key, bytes: &[u8], at: &mut usize
             return true;
         }
         Some(Event::Close { code, reason }) => {
-            let reason = reason.to_owned();
-            out.lend(spare);
-            if open {
-                out.write(|out| connection.send_close(code, "", out));
-            }
-            close::ended(inner, key, code, &reason);
-            return false;
+            let ending = Ending { code, reason: reason.to_owned(), failure: false };
+            return end_or_wait(inner, key, ending);
         }
         Some(Event::Failure { code, reason }) => {
-            out.lend(spare);
-            if open {
-                out.write(|out| connection.send_close(code, reason, out));
-            }
-            let text = format!("{}: WebSocket closed with {code}, {reason}", crate::http::finish::name(inner, key));
-            inner.report(level::INFO, text);
-            close::ended(inner, key, code, reason);
-            return false;
+            let ending = Ending { code, reason: reason.to_owned(), failure: true };
+            return end_or_wait(inner, key, ending);
         }
     };
     let (message, size) = message;
-    ws.put(Link { key, serial: *serial, websocket: true }, message, size, wakes);
+    ws.put(message, size, wakes);
     true
 }
 
@@ -151,23 +174,19 @@ fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
         Found::Disconnected(code, reason) => disconnect(py, handles, code, &reason)?,
         Found::Nothing => {
             let future = core.future(py)?;
-            let kept = future.clone().unbind();
+            let mut waiting = core.with(|inner| current(inner, link).map_or_else(Vec::new, |ws| std::mem::take(&mut ws.receivers)));
+            // Who was cancelled waits no more; an application that polls with a time-out leaves one of these each time.
+            waiting.retain(|earlier| !core.is_done(earlier.bind(py)).unwrap_or(true));
+            waiting.push(future.clone().unbind());
             core.with(|inner| {
                 if let Some(ws) = current(inner, link) {
-                    ws.receivers.push(kept);
+                    ws.receivers.append(&mut waiting);
                 }
             });
-            return Ok(Answer::Wait(future.unbind()));
+            return Ok(Answer::Retry(future.unbind()));
         }
     };
     Ok(Answer::Ready(message.into_ptr()))
-}
-
-/// Takes a message back that nobody has received.
-pub(crate) fn put_back(inner: &mut Inner, link: Link, message: Incoming) {
-    if let Some(ws) = current(inner, link) {
-        ws.queue.push_front((message, 0));
-    }
 }
 
 /// `{"type": "websocket.receive", …}` with the one key that applies.

@@ -9,7 +9,7 @@ use swell_wire::h1::cycle::Response;
 use swell_wire::h1::response;
 use swell_wire::ws::{valid_close_code, Connection, WsLimits};
 
-use super::{close, State};
+use super::{close, Closer, State, Ws};
 use crate::conn::{Answering, Conn, Exchange, Protocol, RequestBody, OUT_HIGH};
 use crate::core::{Core, Inner};
 use crate::http;
@@ -17,7 +17,7 @@ use crate::io::deadlines::Kind;
 use crate::lifecycle;
 use crate::py::awaitable;
 use crate::py::callable::{one_argument, Link};
-use crate::py::errors::ClientDisconnected;
+use crate::py::errors::{ClientDisconnected, MessageError};
 use crate::py::message::{self, Message};
 
 pub(crate) fn call(
@@ -60,7 +60,7 @@ fn with_ws<R>(
         let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial);
         match conn {
             Some(Conn { protocol: Protocol::WebSocket(_), fd: Some(_), .. }) => work(inner),
-            Some(Conn { protocol: Protocol::Http(_) | Protocol::Closing(_), .. }) => {
+            Some(Conn { protocol: Protocol::Http(_), .. }) => {
                 Err(Refused::Wrong("the WebSocket was denied with an HTTP response"))
             }
             _ => Err(Refused::Gone),
@@ -91,7 +91,10 @@ fn send(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
         let connection = match &mut ws.state {
             State::Open(connection) => connection,
             State::Offered { .. } => return Err(Refused::Wrong("send websocket.accept first")),
-            State::Closing(_) => return Err(Refused::Wrong("websocket.close was already sent")),
+            State::Closing { by: Closer::Application, .. } => {
+                return Err(Refused::Wrong("websocket.close was already sent"))
+            }
+            State::Closing { by: Closer::Server, .. } => return Err(Refused::Gone),
             State::Over { .. } => return Err(Refused::Gone),
         };
         out.lend(spare);
@@ -131,7 +134,8 @@ fn accept(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>
     let subprotocol = message.text(&names.subprotocol)?;
     let mut fields = Vec::new();
     if let Some(subprotocol) = &subprotocol {
-        response::field(&mut fields, b"sec-websocket-protocol", subprotocol.to_str()?.as_bytes())
+        let text = subprotocol.to_str().map_err(|_| message.error("subprotocol must be ASCII (RFC 6455 §4.1)"))?;
+        response::field(&mut fields, b"sec-websocket-protocol", text.as_bytes())
             .map_err(|error| message.error(&format!("subprotocol: {}", error.explain())))?;
     }
     let mut reserved = None;
@@ -209,7 +213,9 @@ fn close_message(
     let code = message.integer(&names.code)?.unwrap_or(1000);
     let reason = message.text(&names.reason)?;
     let reason = match &reason {
-        Some(reason) => reason.to_str()?,
+        Some(reason) => {
+            reason.to_str().map_err(|_| message.error("reason must be encodable as UTF-8 (RFC 6455 §5.5.1)"))?
+        }
         None => "",
     };
     let code = u16::try_from(code).ok().filter(|code| valid_close_code(*code) || *code == 1005).ok_or_else(|| {
@@ -225,10 +231,11 @@ fn close_message(
         match &ws.state {
             State::Offered { .. } => Ok(true),
             State::Open(_) => {
-                close::start(inner, link.key, code, reason);
+                close::start(inner, link.key, Closer::Application, code, reason);
                 Ok(false)
             }
-            State::Closing(_) => Err(Refused::Wrong("websocket.close was already sent")),
+            State::Closing { by: Closer::Application, .. } => Err(Refused::Wrong("websocket.close was already sent")),
+            State::Closing { by: Closer::Server, .. } => Err(Refused::Gone),
             State::Over { .. } => Err(Refused::Gone),
         }
     });
@@ -256,26 +263,47 @@ fn deny(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
             _ => None,
         }
     });
-    match offered {
+    let before = match offered {
         Some(false) => return Err(message.error("the WebSocket was already accepted or closed")),
-        Some(true) => core.with(|inner| become_http(inner, link, |_, _| {})),
-        None => {}
+        Some(true) => core.with(|inner| replace_by_http(inner, link)),
+        None => None,
+    };
+    let result = http::send::deliver(py, core, link, &Message { dict: message.dict, kind });
+    match result {
+        Err(error) if error.is_instance_of::<MessageError>(py) => {
+            // A wrong message changes nothing: the handshake is still to be answered.
+            if let Some(before) = before {
+                core.with(|inner| restore(inner, link, before));
+            }
+            // The rules are HTTP's; the messages have their names here.
+            let text = error.value(py).to_string().replace("http.response.", "websocket.http.response.");
+            Err(MessageError::new_err(text))
+        }
+        result => {
+            if let Some(mut before) = before {
+                core.with(|inner| before.wake_receivers(&mut inner.wakes));
+                core.settle(py);
+            }
+            result
+        }
     }
-    http::send::deliver(py, core, link, &Message { dict: message.dict, kind })
 }
 
 /// Turns an offered WebSocket into an HTTP exchange that ends the connection; then runs `then`.
 pub(super) fn become_http(inner: &mut Inner, link: Link, then: impl FnOnce(&mut Inner, crate::io::slots::Key)) {
+    if let Some(mut before) = replace_by_http(inner, link) {
+        before.wake_receivers(&mut inner.wakes);
+        then(inner, link.key);
+    }
+}
+
+/// The same, without waking who waits for the WebSocket, which is returned.
+fn replace_by_http(inner: &mut Inner, link: Link) -> Option<Box<Ws>> {
     let now = inner.now;
-    let Some(conn) = inner.conns.get_mut(link.key) else { return };
-    let Protocol::WebSocket(ws) = &mut conn.protocol else { return };
+    let conn = inner.conns.get_mut(link.key)?;
+    let Protocol::WebSocket(ws) = &mut conn.protocol else { return None };
     let (task, record) = (ws.task, ws.record.take());
-    inner.wakes.extend(ws.receivers.drain(..).map(|future| crate::core::Wake::WsDisconnect {
-        future,
-        code: 1006,
-        reason: String::new(),
-    }));
-    conn.protocol = Protocol::Http(Box::new(Exchange {
+    let exchange = Box::new(Exchange {
         response: Response::Awaited,
         head: Vec::new(),
         answer: Answering { keep_alive: false, http10: false, head_only: false, has_date: false, has_server: false },
@@ -296,6 +324,18 @@ pub(super) fn become_http(inner: &mut Inner, link: Link, then: impl FnOnce(&mut 
         senders: Vec::new(),
         task,
         record,
-    }));
-    then(inner, link.key);
+    });
+    match std::mem::replace(&mut conn.protocol, Protocol::Http(exchange)) {
+        Protocol::WebSocket(before) => Some(before),
+        _ => None,
+    }
+}
+
+/// Takes [`replace_by_http`] back.
+fn restore(inner: &mut Inner, link: Link, mut before: Box<Ws>) {
+    let Some(conn) = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial) else { return };
+    if let Protocol::Http(exchange) = &mut conn.protocol {
+        before.record = exchange.record.take();
+        conn.protocol = Protocol::WebSocket(before);
+    }
 }
