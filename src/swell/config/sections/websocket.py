@@ -33,9 +33,9 @@ class WebSocket:
     )
     ws_max_fragments: int = option(
         number(),
-        16_384,
+        131_072,
         "Frames in one message.",
-        why="Allows 1 KiB frames up to the largest message; an endless row of empty ones ends.",
+        why="Allows frames of 128 bytes up to the largest message; an endless row of empty ones ends.",
         answer="close 1009",
     )
     ws_inflate_ratio: int | None = option(
