@@ -47,11 +47,21 @@ pub(crate) struct Ws {
 }
 
 pub(crate) enum State {
-    Offered { accept: [u8; 28], deflate: Option<DeflateParams>, connect_delivered: bool },
+    Offered {
+        accept: [u8; 28],
+        deflate: Option<DeflateParams>,
+        connect_delivered: bool,
+    },
     Open(Box<Connection>),
     /// Our close frame is sent, the peer's is awaited.
-    Closing { connection: Box<Connection>, by: Closer },
-    Over { code: u16, reason: String },
+    Closing {
+        connection: Box<Connection>,
+        by: Closer,
+    },
+    Over {
+        code: u16,
+        reason: String,
+    },
 }
 
 /// How the peer has ended a WebSocket.

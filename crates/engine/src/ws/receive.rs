@@ -174,7 +174,8 @@ fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
         Found::Disconnected(code, reason) => disconnect(py, handles, code, &reason)?,
         Found::Nothing => {
             let future = core.future(py)?;
-            let mut waiting = core.with(|inner| current(inner, link).map_or_else(Vec::new, |ws| std::mem::take(&mut ws.receivers)));
+            let mut waiting =
+                core.with(|inner| current(inner, link).map_or_else(Vec::new, |ws| std::mem::take(&mut ws.receivers)));
             // Who was cancelled waits no more; an application that polls with a time-out leaves one of these each time.
             waiting.retain(|earlier| !core.is_done(earlier.bind(py)).unwrap_or(true));
             waiting.push(future.clone().unbind());

@@ -77,7 +77,9 @@ fn send(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
     let data = message.bytes(&names.bytes_)?;
     let text = message.text(&names.text)?;
     let text = match &text {
-        Some(text) => Some(text.to_str().map_err(|_| message.error("text must be encodable as UTF-8 (RFC 6455 §5.6)"))?),
+        Some(text) => {
+            Some(text.to_str().map_err(|_| message.error("text must be encodable as UTF-8 (RFC 6455 §5.6)"))?)
+        }
         None => None,
     };
     if text.is_some() == data.is_some() {
@@ -149,9 +151,9 @@ fn accept(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>
         if name.eq_ignore_ascii_case(b"sec-websocket-protocol") && subprotocol.is_some() {
             return Err(message.error("sec-websocket-protocol: give it as \"subprotocol\" or as a header, not both"));
         }
-        response::field(&mut fields, name, value)
-            .map(drop)
-            .map_err(|error| message.error(&format!("headers: {}: {:?}", error.explain(), String::from_utf8_lossy(name))))
+        response::field(&mut fields, name, value).map(drop).map_err(|error| {
+            message.error(&format!("headers: {}: {:?}", error.explain(), String::from_utf8_lossy(name)))
+        })
     })?;
     if let Some(name) = reserved {
         return Err(message.error(&format!("headers: {name} is the server's to send (RFC 6455 §4.2.2)")));
@@ -219,7 +221,9 @@ fn close_message(
         None => "",
     };
     let code = u16::try_from(code).ok().filter(|code| valid_close_code(*code) || *code == 1005).ok_or_else(|| {
-        message.error(&format!("code must be one that may be sent: 1000–1003, 1007–1014, 3000–4999, not {code} (RFC 6455 §7.4)"))
+        message.error(&format!(
+            "code must be one that may be sent: 1000–1003, 1007–1014, 3000–4999, not {code} (RFC 6455 §7.4)"
+        ))
     })?;
     if reason.len() > 123 {
         return Err(message.error("reason must fit a close frame: at most 123 bytes of UTF-8 (RFC 6455 §5.5)"));
@@ -240,7 +244,9 @@ fn close_message(
         }
     });
     match denied {
-        Ok(true) => core.with(|inner| become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 403, "", b""))),
+        Ok(true) => {
+            core.with(|inner| become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 403, "", b"")))
+        }
         Ok(false) => {}
         // Closing what the peer has closed already is no error (ASGI WebSocket, "Close").
         Err(error) if error.is_instance_of::<ClientDisconnected>(py) => return Ok(awaitable::done()),
