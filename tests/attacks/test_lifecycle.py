@@ -257,3 +257,24 @@ def test_sigterm_while_connections_pour_in(loop: str) -> None:
                 answered += 1
         assert answered > 0
         assert hostile.server.wait_for_end() == 0
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_application_that_ignores_cancellation_does_not_hold_the_shutdown(loop: str) -> None:
+    with target("--timeout-graceful-shutdown", "0.5", loop=loop) as hostile, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            connection: Connection = stack.enter_context(hostile.connect())
+            connection.send(get("/immortal"))
+        hostile.wait_for_count("immortal", 3)
+        started = time.monotonic()
+        os.kill(hostile.pid, signal.SIGTERM)
+        hostile.server.wait_for_end()
+        assert time.monotonic() - started < 0.5 + 2 + SLACK
+
+
+def test_a_request_time_out_does_not_depend_on_the_application() -> None:
+    """504 is sent whether or not the task lets itself be cancelled."""
+    with target("--timeout-request", "0.3") as hostile, hostile.connect() as connection:
+        response = exchange(connection, get("/immortal"))
+        assert (response.status, response.closes) == (504, True)
+        assert hostile.is_serving()

@@ -153,3 +153,48 @@ def test_16_a_half_closed_client_gets_its_whole_answer(hostile: Target) -> None:
         connection.send(get(b"/large/20000000") + get(b"/large/10"))
         connection.end()
         assert len(connection.response().body) == 20_000_000
+
+
+REPEATED = [
+    # (first request line, the fields of both, second request line): the second is not allowed what the first was.
+    (b"GET / HTTP/1.0", b"Connection: keep-alive\r\n", b"GET / HTTP/1.1"),
+    (b"GET / HTTP/1.1", b"Host: a.example\r\n", b"GET http://b.example/ HTTP/1.1"),
+    (b"GET http://a.example/ HTTP/1.1", b"Host: a.example\r\n", b"GET http://a.example:81/ HTTP/1.1"),
+    (b"GET / HTTP/1.1", b"Host: a.example\r\n", b"GET * HTTP/1.1"),
+    (b"OPTIONS * HTTP/1.1", b"Host: a.example\r\n", b"POST * HTTP/1.1"),
+    (b"GET / HTTP/1.1", b"Host: a.example\r\n", b"GET /\x00 HTTP/1.1"),
+    (b"GET / HTTP/1.1", b"Host: a.example\r\n", b"GET / HTTP/1.1\r"),
+    (b"GET / HTTP/1.1", b"Host: a.example\r\n", b"GET / HTTP/1.2"),
+    (b"GET / HTTP/1.1", b"Host: a.example\r\n", b"G@T / HTTP/1.1"),
+]
+
+
+@pytest.mark.parametrize(("first", "fields", "second"), REPEATED)
+def test_repeated_fields_are_judged_anew(hostile: Target, first: bytes, fields: bytes, second: bytes) -> None:
+    """Fields equal to those of the request before take a short cut, which must not skip what the line changes."""
+    with hostile.connect() as connection:
+        assert exchange(connection, first + b"\r\n" + fields + b"\r\n").status == 200
+        response = exchange(connection, second + b"\r\n" + fields + b"\r\n")
+        assert response.status in (400, 505), response
+        connection.wait_closed()
+
+
+def test_repeated_fields_of_a_body_on_http_1_0(hostile: Target) -> None:
+    fields = b"Host: a.example\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with hostile.connect() as connection:
+        assert exchange(connection, b"POST / HTTP/1.1\r\n" + fields + b"0\r\n\r\n").status == 200
+        assert exchange(connection, b"POST / HTTP/1.0\r\n" + fields + b"0\r\n\r\n").status == 400
+        connection.wait_closed()
+
+
+def test_fields_that_begin_like_those_before_are_other_fields(hostile: Target) -> None:
+    """The short cut compares the whole block, its end included."""
+    hostile.seen()
+    with hostile.connect() as connection:
+        assert exchange(connection, get(b"/one")).status == 200
+        assert exchange(connection, get(b"/two", b"X: y\r\n")).status == 200
+        assert exchange(connection, get(b"/three")).status == 200
+        assert exchange(connection, get(b"/four").replace(b"a.example", b"b.example")).status == 200
+    headers = [record["headers"] for record in hostile.seen()]
+    host = ["host", "a.example"]
+    assert headers == [[host], [host, ["x", "y"]], [host], [["host", "b.example"]]]

@@ -279,3 +279,15 @@ def test_after_a_refusal_the_connection_is_read_on_for_a_while_only() -> None:
                 connection.send(b"x" * 65536)
         assert time.monotonic() - started < 2 + SLACK, "the flood went on"
         wait_until(lambda: descriptors(hostile.pid) < before, "the descriptor is back")
+
+
+def test_24_a_proxy_that_does_not_say_its_preface() -> None:
+    """The header time-out runs from the start of the connection, the preface included."""
+    with target("--timeout-header", "0.4", "--proxy-protocol-from", "10.0.0.1,127.0.0.1") as hostile:
+        for beginning in (b"", b"PROXY TC", b"\r\n\r\n\0\r\nQUIT\n\x21"):
+            with hostile.connect() as connection:
+                if beginning:
+                    connection.send(beginning)
+                started = time.monotonic()
+                assert b" 200 " not in connection.rest()
+                assert time.monotonic() - started < 0.4 + SLACK

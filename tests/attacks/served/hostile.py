@@ -126,6 +126,16 @@ async def forever(scope: Message, receive: Receive, send: Send) -> None:
         raise
 
 
+async def immortal(scope: Message, receive: Receive, send: Send) -> None:
+    """Takes no notice of being cancelled."""
+    count("immortal")
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            count("cancelled")
+
+
 async def late_stall(scope: Message, receive: Receive, send: Send) -> None:
     """Starts its response and then stands still."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -309,6 +319,7 @@ ROUTES: dict[str, Callable[[Message, Receive, Send], Awaitable[None]]] = {
     "hold": hold,
     "announce": announce,
     "forever": forever,
+    "immortal": immortal,
     "late-stall": late_stall,
     "large": large,
     "stream": stream,
