@@ -65,7 +65,7 @@ class Project:
 
     def ask(self, path: str = "/") -> tuple[str, int]:
         """The version that answers, and its pid."""
-        connection = http.client.HTTPConnection(*self.address, timeout=20)
+        connection = http.client.HTTPConnection(self.address[0], self.address[1], timeout=20)
         try:
             connection.request("GET", path)
             version, pid, argument = connection.getresponse().read().decode().split()

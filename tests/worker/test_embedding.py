@@ -381,7 +381,7 @@ async def app(scope, receive, send):
 for _ in range(2):
     swell.run(app, port=0, lifespan="off")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    print("returned", flush=True)
+    sys.stdout.write("returned\\n")
 assert [t.name for t in threading.enumerate() if not t.daemon] == ["MainThread"]
 try:
     swell.run(app, prot=0)

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 import socket
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import Coroutine
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -12,17 +12,14 @@ from typing import Any
 import pytest
 
 from swell.errors import AppLoadError
+from swell.worker.asgi import Application, Receive, Scope, Send
 from swell.worker.lifespan import Lifespan
 from worker.launching import launched, outcome, wait_listening
-
-Receive = Callable[[], Coroutine[Any, Any, MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Coroutine[Any, Any, None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Coroutine[Any, Any, None]]
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
 
-async def well_behaved(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def well_behaved(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["asgi"] == {"version": "3.0", "spec_version": "2.0"}
     assert (await receive()) == {"type": "lifespan.startup"}
     scope["state"]["pool"] = "connected"
@@ -33,21 +30,21 @@ async def well_behaved(scope: MutableMapping[str, Any], receive: Receive, send: 
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def ignorant(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def ignorant(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
 
 
-async def quiet(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def quiet(scope: Scope, receive: Receive, send: Send) -> None:
     return
 
 
-async def broken(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+async def broken(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     raise OSError("no database")
 
 
-def refusing(message: str, error: BaseException | None = None) -> App:
-    async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+def refusing(message: str, error: BaseException | None = None) -> Application:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": message})
         if error is not None:
@@ -92,7 +89,7 @@ def test_off_does_not_call_the_application() -> None:
 
 
 @pytest.mark.parametrize(("app", "level"), [(ignorant, "DEBUG"), (quiet, "DEBUG"), (broken, "WARNING")])
-def test_auto_goes_on_without(app: App, level: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_goes_on_without(app: Application, level: str, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         lifespan = Lifespan(app, "auto")
         await lifespan.startup()
@@ -112,7 +109,7 @@ def test_auto_goes_on_without(app: App, level: str, caplog: pytest.LogCaptureFix
         (quiet, "returned before startup was complete", None),
     ],
 )
-def test_on_asks_for_it(app: App, said: str, cause: type[BaseException] | None) -> None:
+def test_on_asks_for_it(app: Application, said: str, cause: type[BaseException] | None) -> None:
     async def scenario() -> None:
         with pytest.raises(AppLoadError, match=said) as caught:
             await Lifespan(app, "on").startup()
@@ -154,7 +151,7 @@ def test_a_reported_failure_is_raised(mode: Any, message: str, error: BaseExcept
 def test_wrong_messages_are_told(kinds: list[str], said: str) -> None:
     errors: list[str] = []
 
-    async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         try:
             for kind in kinds:
@@ -178,7 +175,7 @@ def test_wrong_messages_are_told(kinds: list[str], said: str) -> None:
 
 @pytest.mark.parametrize("way", ["report", "raise"])
 def test_a_failed_shutdown_is_logged(way: str, caplog: pytest.LogCaptureFixture) -> None:
-    async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -197,7 +194,7 @@ def test_a_failed_shutdown_is_logged(way: str, caplog: pytest.LogCaptureFixture)
 
 
 def test_a_lifespan_that_dies_early_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         raise OSError("lost the database")
