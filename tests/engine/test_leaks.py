@@ -229,10 +229,10 @@ def test_a_server_that_ended_is_gone() -> None:
         async with server.connect() as client:
             await client.get()
 
-    def run(count: int) -> tuple[int, int]:
+    def run(count: int) -> tuple[int, int, int]:
         for _ in range(count):
             serving(Backend("asyncio"), app, scenario)
         gc.collect()
-        return sys.getrefcount(app), len(os.listdir("/proc/self/fd"))
+        return sys.getrefcount(app), len(os.listdir("/proc/self/fd")), census()["engine"]
 
     assert run(3) == run(10)
