@@ -17,15 +17,21 @@ pub(crate) struct Registry {
     add: Py<PyAny>,
 }
 
-/// What `add` and the weak references' callback work on.
+/// What `add` works on.
 #[pyclass(frozen, module = "swell._core")]
 struct Members {
+    data: Py<PySet>,
+    /// Called when a task dies.
+    forget: Py<PyAny>,
+}
+
+/// What the weak references' callback works on. Apart from [`Members`], which would else hold itself for ever.
+#[pyclass(frozen, module = "swell._core")]
+struct Departures {
     data: Py<PySet>,
     /// Iterations under way: removals wait until they are over, which the set's own method sees to.
     iterating: Py<PySet>,
     remove: Py<PyAny>,
-    /// Called when a task dies.
-    forget: std::sync::OnceLock<Py<PyAny>>,
 }
 
 impl Registry {
@@ -36,18 +42,14 @@ impl Registry {
         if !kind.is(py.import("weakref").ok()?.getattr("WeakSet").ok()?) {
             return None;
         }
-        let members = Bound::new(
-            py,
-            Members {
-                data: set.getattr("data").ok()?.cast_into().ok()?.unbind(),
-                iterating: set.getattr("_iterating").ok()?.cast_into().ok()?.unbind(),
-                remove: set.getattr("_remove").ok()?.unbind(),
-                forget: std::sync::OnceLock::new(),
-            },
-        )
-        .ok()?;
-        let forget_function = function(py, c"forget", forget, members.as_any()).ok()?;
-        members.get().forget.set(forget_function.unbind()).ok()?;
+        let data: Py<PySet> = set.getattr("data").ok()?.cast_into().ok()?.unbind();
+        let departures = Departures {
+            data: data.clone_ref(py),
+            iterating: set.getattr("_iterating").ok()?.cast_into().ok()?.unbind(),
+            remove: set.getattr("_remove").ok()?.unbind(),
+        };
+        let forget = function(py, c"forget", forget, Bound::new(py, departures).ok()?.as_any()).ok()?.unbind();
+        let members = Bound::new(py, Members { data, forget }).ok()?;
         Some(Self {
             namespace: set.getattr("__dict__").ok()?.cast_into().ok()?.unbind(),
             key: PyString::intern(py, "add").unbind(),
@@ -64,12 +66,12 @@ impl Registry {
     }
 }
 
-/// A native function of one argument whose `self` is the members.
+/// A native function of one argument with the given `self`.
 fn function<'py>(
     py: Python<'py>,
     name: &'static std::ffi::CStr,
     body: ffi::PyCFunction,
-    members: &Bound<'py, PyAny>,
+    itself: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let definition = Box::leak(Box::new(ffi::PyMethodDef {
         ml_name: name.as_ptr(),
@@ -77,9 +79,9 @@ fn function<'py>(
         ml_flags: ffi::METH_O,
         ml_doc: ptr::null(),
     }));
-    // SAFETY: the definition lives as long as the process; the function keeps its own reference to the members.
+    // SAFETY: the definition lives as long as the process; the function keeps its own reference to `itself`.
     unsafe {
-        let function = ffi::PyCFunction_NewEx(definition, members.as_ptr(), ptr::null_mut());
+        let function = ffi::PyCFunction_NewEx(definition, itself.as_ptr(), ptr::null_mut());
         Bound::from_owned_ptr_or_err(py, function)
     }
 }
@@ -91,8 +93,7 @@ unsafe extern "C" fn add(members: *mut ffi::PyObject, task: *mut ffi::PyObject) 
         let py = Python::assume_attached();
         let object = Bound::from_borrowed_ptr(py, members);
         let members = object.cast_unchecked::<Members>().get();
-        let forget = members.forget.get().map_or(ptr::null_mut(), Py::as_ptr);
-        let reference = ffi::PyWeakref_NewRef(task, forget);
+        let reference = ffi::PyWeakref_NewRef(task, members.forget.as_ptr());
         if reference.is_null() {
             return ptr::null_mut();
         }
@@ -106,16 +107,16 @@ unsafe extern "C" fn add(members: *mut ffi::PyObject, task: *mut ffi::PyObject) 
 }
 
 /// The callback of a weak reference whose task is gone.
-unsafe extern "C" fn forget(members: *mut ffi::PyObject, reference: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn forget(departures: *mut ffi::PyObject, reference: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter with the GIL held and `self` as given above.
     unsafe {
         let py = Python::assume_attached();
-        let object = Bound::from_borrowed_ptr(py, members);
-        let members = object.cast_unchecked::<Members>().get();
-        if ffi::PySet_Size(members.iterating.as_ptr()) > 0 {
-            return ffi::PyObject_CallOneArg(members.remove.as_ptr(), reference);
+        let object = Bound::from_borrowed_ptr(py, departures);
+        let departures = object.cast_unchecked::<Departures>().get();
+        if ffi::PySet_Size(departures.iterating.as_ptr()) > 0 {
+            return ffi::PyObject_CallOneArg(departures.remove.as_ptr(), reference);
         }
-        if ffi::PySet_Discard(members.data.as_ptr(), reference) < 0 {
+        if ffi::PySet_Discard(departures.data.as_ptr(), reference) < 0 {
             return ptr::null_mut();
         }
         ffi::Py_NewRef(ffi::Py_None())
