@@ -14,15 +14,6 @@ import pytest
 from support.server import ServerProcess
 from worker.launching import launched, wait_listening
 
-# What the command line does with its arguments.
-PARENT = """
-import sys
-from swell.cli.options import effective_options
-from swell.supervisor import serve
-effective, _ = effective_options(sys.argv[1:], "")
-sys.exit(serve(effective.config))
-"""
-
 SOURCE = """
 import os, sys, time
 VERSION = "{version}"
@@ -99,7 +90,6 @@ def project(directory: Path, *options: str, grace: str = "30", version: str = "o
         arguments = ["main:app", "--reload", "--fd", number, "--timeout-graceful-shutdown", grace, *options]
         with launched(
             *arguments,
-            command=("-c", PARENT),
             directory=directory,
             pass_fds=[listener.fileno()],
             new_group=True,
@@ -309,7 +299,7 @@ def test_an_address_that_is_taken_is_one_line(tmp_path: Path) -> None:
         port = str(other.getsockname()[1])
         (tmp_path / "main.py").write_text(SOURCE.format(version="one"))
         arguments = ["main:app", "--reload", "--port", port]
-        with launched(*arguments, command=("-c", PARENT), directory=tmp_path) as server:
+        with launched(*arguments, directory=tmp_path) as server:
             assert server.wait_for_end() == 1
             assert server.log.count("\n") == 1
             assert "it is in use" in server.log

@@ -400,10 +400,9 @@ def test_run_returns_to_its_program(tmp_path: Path) -> None:
         since = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             process.wait_for_log("listening on", since=since)
-            since = 1 + max(i for i, line in enumerate(process.log_since(0)) if line == "returned\n")
             process.process.send_signal(number)
             process.wait_for_log("^returned", since=since)
-            since = process.mark()
+            since = 1 + max(i for i, line in enumerate(process.log_since(0)) if line == "returned\n")
         process.wait_for_log("unknown option prot: did you mean port")
         process.wait_for_log("exit code 3")
         assert process.wait_for_end() == 0
