@@ -95,7 +95,13 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
     match outcome {
         Ok((count, Flushed::All)) => {
             stats.bytes_sent += count;
-            deadlines.disarm(Kind::Write, key.index);
+            if deadlines.is_armed(Kind::Write, key.index) {
+                deadlines.disarm(Kind::Write, key.index);
+                // Idleness begins when the answer is taken.
+                if deadlines.is_armed(Kind::KeepAlive, key.index) {
+                    deadlines.arm(Kind::KeepAlive, key.index, *now);
+                }
+            }
             conn.out.reclaim(spare);
             wake_senders(conn, wakes);
             if conn.protocol_is_sending_last() {
