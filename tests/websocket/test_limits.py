@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import zlib
+from typing import Any
 
 import pytest
 from support.inprocess import Backend, InProcess, serving
@@ -70,7 +71,7 @@ def test_message_size_over_fragments(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize(("megabytes", "options"), [(8, {}), (17, {"ws_inflate_ratio": "off"})], ids=["ratio", "size"])
-def test_deflate_bomb(backend: Backend, megabytes: int, options: dict[str, str]) -> None:
+def test_deflate_bomb(backend: Backend, megabytes: int, options: dict[str, Any]) -> None:
     """RFC 7692 §8: a few kilobytes must not become megabytes; the process does not grow by what was refused."""
 
     async def handler(socket: Socket) -> None:
