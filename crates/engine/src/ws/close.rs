@@ -75,7 +75,9 @@ pub(crate) fn log_end(ws: &mut Ws, access: &mut Option<AccessLog>) {
     if let (Some(record), Some(access)) = (ws.record.take(), access) {
         let end = match &ws.state {
             State::Offered { .. } => End::Disconnected,
-            State::Open(_) | State::Closing { .. } => End::WebSocket(1006),
+            State::Open(_) | State::Closing { .. } => {
+                End::WebSocket(ws.ending.as_ref().map_or(1006, |ending| ending.code))
+            }
             State::Over { code, .. } => End::WebSocket(*code),
         };
         access.write(record, ws.received, end);
