@@ -10,7 +10,11 @@ RUST   := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -not -path '*/t
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+RUST_MINIMUM := 1.85
 $(BIN)/python:
+	@cargo --version >/dev/null 2>&1 || { echo "cargo is missing: install Rust $(RUST_MINIMUM) or newer (rustup.rs, or Debian 13's cargo)"; exit 1; }
+	@printf '%s\n' $(RUST_MINIMUM) "$$(cargo --version | cut -d' ' -f2)" | sort -VC || \
+	    { echo "cargo is $$(cargo --version | cut -d' ' -f2), Swell needs $(RUST_MINIMUM) or newer: rustup.rs, or Debian 13's cargo"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
 
@@ -31,7 +35,7 @@ $(VENV)/tested: $(VENV)/built tests/requirements.txt
 	@touch $@
 
 test: $(VENV)/tested ## Run all tests (ARGS="-k name" for some of the Python ones)
-	cargo test --quiet --package swell-wire
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo test --quiet --workspace
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/tested ## Lint, types, formats, the native stub, licences

@@ -8,10 +8,12 @@ from typing import Any, Final, final
 from swell.worker.asgi import Application
 from swell.worker.settings import EngineSettings
 
+__all__ = ["BUILD_PROFILE", "VERSION", "ClientDisconnected", "Engine", "MessageError"]
+
 BUILD_PROFILE: Final[str]
 VERSION: Final[str]
 
-class ClientDisconnected(OSError):
+class ClientDisconnected(OSError):  # noqa: N818 - it says what happened, as asyncio's CancelledError does
     """The client has gone: what `send()` was given cannot be delivered any more (ASGI HTTP 2.4)."""
 
 class MessageError(RuntimeError):
@@ -28,6 +30,7 @@ class Engine:
         state: dict[str, Any] | None,
         context: contextvars.Context,
         report: Callable[[int, str, BaseException | None], object],
+        retire: Callable[[], object] | None = None,
     ) -> Engine: ...
     def fileno(self) -> int: ...
     def turn(self) -> None: ...

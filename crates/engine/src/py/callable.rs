@@ -71,7 +71,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
         py,
         c"swell._core.Channel",
         size_of::<Callable>(),
-        ffi::Py_TPFLAGS_HAVE_VECTORCALL as u64,
+        ffi::Py_TPFLAGS_HAVE_VECTORCALL,
         &mut slots,
     )?;
     // SAFETY: the GIL is held (`py`), and this runs before any instance exists.

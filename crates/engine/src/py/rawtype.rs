@@ -16,7 +16,7 @@ pub(crate) fn make(
     py: Python<'_>,
     name: &'static CStr,
     size: usize,
-    extra_flags: u64,
+    extra_flags: std::ffi::c_ulong,
     slots: &mut Vec<ffi::PyType_Slot>,
 ) -> PyResult<*mut ffi::PyTypeObject> {
     slots.push(ffi::PyType_Slot { slot: 0, pfunc: ptr::null_mut() });
@@ -25,7 +25,7 @@ pub(crate) fn make(
         name: name.as_ptr(),
         basicsize: size as c_int,
         itemsize: 0,
-        flags: (flags | extra_flags as std::ffi::c_ulong) as _,
+        flags: (flags | extra_flags) as _,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the specification is complete and zero-terminated; name and functions live for the whole process.
