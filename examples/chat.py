@@ -217,9 +217,16 @@ async def take_part(incoming: AsyncGenerator[dict[str, Any], None], send: Send) 
         await asyncio.gather(writer, return_exceptions=True)
 
 
+def same_origin(scope: Message) -> bool:
+    """Browsers name the page that opens a WebSocket; pages of other sites are not let in. Other clients send no Origin."""
+    headers = dict(scope["headers"])
+    origin: bytes = headers.get(b"origin", b"")
+    return not origin or origin.partition(b"://")[2] == headers.get(b"host")
+
+
 async def websocket(scope: Message, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
-    if scope["path"] != "/ws":
+    if scope["path"] != "/ws" or not same_origin(scope):
         await send({"type": "websocket.close", "code": 1000})  # before the handshake: the server answers 403
         return
     await send({"type": "websocket.accept"})

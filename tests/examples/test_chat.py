@@ -11,6 +11,7 @@ import pytest
 from apps.running import RunningServer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 APP = "examples.chat:app"
 
@@ -126,3 +127,11 @@ def test_only_one_room(server: RunningServer) -> None:
     with pytest.raises(InvalidStatus) as refused, connect(f"{server.ws_url}/elsewhere"):
         pass
     assert refused.value.response.status_code == 403
+
+
+def test_pages_of_other_sites_are_not_let_in(server: RunningServer) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{server.ws_url}/ws", origin=Origin("http://elsewhere.example"))
+    assert refused.value.response.status_code == 403
+    with connect(f"{server.ws_url}/ws", origin=Origin(server.url)):
+        pass

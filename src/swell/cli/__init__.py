@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if words else ConfigError.exit_code
         command, arguments = _find(words)
         status = command(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
         return status
     except SwellError as error:
         return fail(error)
