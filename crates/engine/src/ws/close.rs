@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use pyo3::prelude::*;
 
-use super::send::become_http;
+use super::deny::become_http;
 use super::{Closer, Ending, State, Ws};
 use crate::access::{AccessLog, End};
 use crate::conn::{Closing, Conn, Protocol};

@@ -8,6 +8,7 @@
 //! | Over     | nothing                       | disconnect                               |
 
 pub(crate) mod close;
+mod deny;
 pub(crate) mod open;
 pub(crate) mod receive;
 pub(crate) mod send;
