@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 
 import pytest
 from support.apps import answer, body, start
@@ -108,6 +109,21 @@ def test_failing_in_the_middle_cuts_the_connection(
             assert (await client.get("/good")).body == b"good"
 
     serving(backend, failing(where, error, suspend), scenario)
+
+
+def test_failing_where_the_end_of_the_connection_ends_the_body_resets_it(backend: Backend) -> None:
+    """HTTP/1.0: an orderly end would make half a body look whole (RFC 9112 §6.3)."""
+
+    async def scenario(server: InProcess) -> None:
+        server.log.expect(40, "exception in the ASGI application")
+        async with server.connect() as client:
+            await client.send(b"GET /bad HTTP/1.0\r\n\r\n")
+            if backend.family == socket.AF_UNIX:  # knows no reset
+                await client.rest()
+            else:
+                await client.wait_aborted()
+
+    serving(backend, failing("streaming", ValueError("boom"), True), scenario)
 
 
 @SUSPEND
