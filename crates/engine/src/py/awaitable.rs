@@ -294,16 +294,14 @@ unsafe extern "C" fn step_send(object: *mut ffi::PyObject, _: *mut ffi::PyObject
 
 unsafe extern "C" fn step_throw(object: *mut ffi::PyObject, arguments: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter with a `Step`; the state is taken out before anything runs.
-    let (py, state) = unsafe {
-        (Python::assume_attached(), std::mem::replace(&mut (*object.cast::<Step>()).state, State::Over))
-    };
+    let (py, state) =
+        unsafe { (Python::assume_attached(), std::mem::replace(&mut (*object.cast::<Step>()).state, State::Over)) };
     if let State::Waiting(iterator, retry) = state {
         // SAFETY: `arguments` is the tuple of the call.
         let arguments = unsafe { Bound::from_borrowed_ptr(py, arguments) };
-        let result = iterator
-            .bind(py)
-            .getattr("throw")
-            .and_then(|throw| arguments.cast_into::<pyo3::types::PyTuple>().map_err(PyErr::from).and_then(|all| throw.call1(all)));
+        let result = iterator.bind(py).getattr("throw").and_then(|throw| {
+            arguments.cast_into::<pyo3::types::PyTuple>().map_err(PyErr::from).and_then(|all| throw.call1(all))
+        });
         return match result {
             Ok(value) => {
                 // SAFETY: the object is alive; the future caught the exception and is waited for further.
