@@ -115,6 +115,7 @@ impl Engine {
                     Protocol::Idle | Protocol::Preface if conn.serial == 0 => {
                         inner.deadlines.arm(Kind::Linger, key.index, inner.now);
                     }
+                    Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() => lifecycle::lose(inner, key, false),
                     Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
                     Protocol::WebSocket(_) => websockets.push(key),
                     _ => {}
