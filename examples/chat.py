@@ -218,7 +218,7 @@ async def take_part(incoming: AsyncGenerator[dict[str, Any], None], send: Send) 
 
 
 def same_origin(scope: Message) -> bool:
-    """Browsers name the page that opens a WebSocket; pages of other sites are not let in. Other clients send no Origin."""
+    """Browsers name the page that opens a WebSocket: pages of other sites stay out. Other clients send no Origin."""
     headers = dict(scope["headers"])
     origin: bytes = headers.get(b"origin", b"")
     return not origin or origin.partition(b"://")[2] == headers.get(b"host")

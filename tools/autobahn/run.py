@@ -22,10 +22,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from autobahn_report import Verdicts, page  # noqa: E402
 from support.server import serving  # noqa: E402
+
+from tools.autobahn.autobahn_report import Verdicts, page  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 CACHE = ROOT / ".cache" / "autobahn"

@@ -4,11 +4,14 @@ import asyncio
 import os
 import sys
 import time
+from typing import Never
+
+from swell.worker.asgi import Receive, Scope, Send
 
 WHERE = os.environ.get("HANG_AT", "")
 
 
-def say(text):
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -17,7 +20,7 @@ if WHERE == "import":
     time.sleep(60)
 
 
-async def app(scope, receive, send):
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
@@ -52,7 +55,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b" and ended"})
 
 
-async def stubborn():
+async def stubborn() -> Never:
     while True:
         try:
             await asyncio.sleep(60)
@@ -60,7 +63,7 @@ async def stubborn():
             say("swallowed")
 
 
-async def lifespan(receive, send):
+async def lifespan(receive: Receive, send: Send) -> None:
     await receive()
     if WHERE == "startup":
         say("starting")

@@ -1,24 +1,32 @@
 """WSGI applications of every temper. One callable, by path."""
 
+from __future__ import annotations
+
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
-BUSY = set()
+if TYPE_CHECKING:  # only one of the applications needs Flask
+    from flask import Flask, Response
+
+BUSY: set[int] = set()
 MOST = 0
 LOCK = threading.Lock()
 
 
-def app(environ, start_response):
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     return PATHS[environ["PATH_INFO"]](environ, start_response)
 
 
-def say(text):
+def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def echo(environ, start_response):
+def echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """The whole body, read in pieces."""
     pieces = iter(lambda: environ["wsgi.input"].read(100_000), b"")
     body = b"".join(pieces)
@@ -26,7 +34,7 @@ def echo(environ, start_response):
     return [body]
 
 
-def lines(environ, start_response):
+def lines(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     stream = environ["wsgi.input"]
     first = stream.readline()
     part = stream.readline(3)
@@ -35,7 +43,7 @@ def lines(environ, start_response):
     return [repr((first, part, rest, stream.read())).encode()]
 
 
-def variables(environ, start_response):
+def variables(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [])
     names = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_X_FORWARDED_FOR", "HTTP_COOKIE", "CONTENT_TYPE")
     return [f"{name}={environ.get(name)}\n".encode() for name in names]
@@ -44,34 +52,34 @@ def variables(environ, start_response):
 class Generated:
     """Says when it is closed."""
 
-    def __init__(self, count, size=1):
+    def __init__(self, count: int, size: int = 1) -> None:
         self.count, self.size = count, size
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[bytes]:
         for number in range(self.count):
             yield str(number).encode() * self.size
 
-    def close(self):
+    def close(self) -> None:
         say("generator closed")
 
 
-def generated(environ, start_response):
+def generated(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [])
     return Generated(10)
 
 
-def endless(environ, start_response):
+def endless(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [])
     return Generated(10**9, 65536)
 
 
-def written(environ, start_response):
+def written(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     write = start_response("200 OK", [])
     write(b"written ")
     return [b"", b"and returned"]
 
 
-def replaced(environ, start_response):
+def replaced(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """An error before the first byte takes the status back."""
     start_response("200 OK", [("X-First", "yes")])
     try:
@@ -81,7 +89,7 @@ def replaced(environ, start_response):
     return [b"sorry"]
 
 
-def too_late(environ, start_response):
+def too_late(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """An error after the first byte is raised again."""
     write = start_response("200 OK", [])
     write(b"begun")
@@ -92,26 +100,26 @@ def too_late(environ, start_response):
     return [b"never"]
 
 
-def failing(environ, start_response):
+def failing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     raise LookupError("wsgi failed")
 
 
-def twice(environ, start_response):
+def twice(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [])
     start_response("200 OK", [])
     return []
 
 
-def silent(environ, start_response):
+def silent(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     return [b"no start_response"]
 
 
-def empty(environ, start_response):
+def empty(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("204 No Content", [])
     return []
 
 
-def busy(environ, start_response):
+def busy(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Stays in the application for a while. Answers how many were there at most."""
     global MOST
     with LOCK:
@@ -129,25 +137,25 @@ PATHS = {f"/{each.__name__}": each for each in (
 )}  # fmt: skip
 
 
-def flask_app():
+def flask_app() -> Flask:
     from flask import Flask, Response, request
 
     site = Flask("site")
 
     @site.post("/upload")
-    def upload():
+    def upload() -> dict[str, Any]:
         return {"form": request.form.to_dict(), "size": len(request.get_data())}
 
     @site.get("/stream")
-    def stream():
+    def stream() -> Response:
         return Response((f"{n}\n" for n in range(5)), mimetype="text/plain")
 
     @site.get("/error")
-    def error():
+    def error() -> str:
         raise OSError("flask failed")
 
     @site.get("/pid")
-    def pid():
+    def pid() -> str:
         return str(os.getpid())
 
     return site
