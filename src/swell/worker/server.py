@@ -211,7 +211,9 @@ class Server:
         engine.stop_accepting()
         empty = engine.drain()
         if not await self._first(empty, self._force, self.config.timeout_graceful_shutdown):
-            log.warning("%d connections did not end in time, ending them", engine.connections)
+            if not self._force.is_set():  # nobody was late when the time was cut short
+                number = engine.connections
+                log.warning("%d connection%s did not end in time: ending now", number, "" if number == 1 else "s")
             engine.cancel_all()
             engine.abort_all()
             await self._first(empty, None, CANCEL_GRACE)
