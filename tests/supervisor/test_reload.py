@@ -143,6 +143,15 @@ def test_a_save_brings_the_new_code_without_a_refused_connection(running: Projec
     assert running.server.log.count("main.py changed: starting again") == 2
 
 
+def test_the_log_says_why_before_the_old_worker_ends(running: Project) -> None:
+    mark = running.server.mark()
+    running.save("two")
+    next_start(running, mark)
+    said = "".join(running.server.log_since(mark))
+    order = [said.index(text) for text in ("main.py changed: starting again", "SIGTERM: finishing", "listening on")]
+    assert order == sorted(order), said
+
+
 def test_a_syntax_error_waits_for_the_next_save(running: Project) -> None:
     mark = running.server.mark()
     (running.directory / "main.py").write_text("app = (\n")

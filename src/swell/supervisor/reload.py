@@ -72,18 +72,28 @@ class _Reloader:
         while not self._received and child.poll() is None and not self._changes.poll():
             pass
         code = child.poll()
+        changed: list[str] = []
         if code is None:
+            changed += self._settle()
             self._stop(child)
         elif not self._received and not self._ended_to_be_replaced(code):
             log.warning("%s; waiting for a file to change", _cause(code))
             while not self._received and not self._changes.poll():
                 pass
+        # What is saved while the old worker ends is in the new one already.
         if not self._received and self._changes.poll():
-            changed = self._changes.settle(lambda: bool(self._received))
+            changed += self._settle()
+        # Not earlier: the old worker may have written bytecode of the old source until its end.
+        _forget_bytecode(changed)
+
+    def _settle(self) -> list[str]:
+        """Waits until the changes pause, says which they are and returns them. At once when the end has come."""
+        changed = self._changes.settle(lambda: bool(self._received))
+        if changed and not self._received:
             names = ", ".join(_shown(path) for path in changed[:3])
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             log.info("%s%s changed: starting again", names, more)
-            _forget_bytecode(changed)
+        return changed
 
     def _stop(self, child: Child) -> None:
         seen = len(self._received)
