@@ -178,6 +178,12 @@ impl Engine {
                     core.settle(py);
                 }
             }
+            core.with(|inner| {
+                inner.poller.close();
+                for listener in &mut inner.listeners {
+                    listener.fd = None;
+                }
+            });
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 pub(crate) struct Poller {
-    epoll: OwnedFd,
-    timer: OwnedFd,
+    /// None once closed; calls then fail like those on any closed descriptor.
+    epoll: Option<OwnedFd>,
+    timer: Option<OwnedFd>,
     /// When the timer fires, in the engine's milliseconds; 0 when it is not set.
     armed: u64,
 }
@@ -70,13 +71,23 @@ impl Poller {
         let timer = owned(unsafe {
             libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC)
         })?;
-        let poller = Self { epoll, timer, armed: 0 };
-        poller.control(libc::EPOLL_CTL_ADD, poller.timer.as_raw_fd(), libc::EPOLLIN, Self::TIMER)?;
+        let poller = Self { epoll: Some(epoll), timer: Some(timer), armed: 0 };
+        poller.control(libc::EPOLL_CTL_ADD, poller.timer_fd(), libc::EPOLLIN, Self::TIMER)?;
         Ok(poller)
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.epoll.as_raw_fd()
+        self.epoll.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    fn timer_fd(&self) -> RawFd {
+        self.timer.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Gives the descriptors back, however long the engine's memory is still referred to.
+    pub(crate) fn close(&mut self) {
+        self.epoll = None;
+        self.timer = None;
     }
 
     pub(crate) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {
@@ -128,7 +139,7 @@ impl Poller {
             libc::timespec { tv_sec: (delay / 1000) as _, tv_nsec: (delay % 1000 * 1_000_000) as _ };
         let spec = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         // SAFETY: `spec` is valid for the duration of the call; the old value is not asked for.
-        unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &spec, std::ptr::null_mut()) };
+        unsafe { libc::timerfd_settime(self.timer_fd(), 0, &spec, std::ptr::null_mut()) };
     }
 
     /// To be called when the timer has reported.
@@ -136,6 +147,6 @@ impl Poller {
         self.armed = 0;
         let mut expirations = 0u64;
         // SAFETY: the buffer is eight bytes long, as a timerfd wants it.
-        unsafe { libc::read(self.timer.as_raw_fd(), (&raw mut expirations).cast(), 8) };
+        unsafe { libc::read(self.timer_fd(), (&raw mut expirations).cast(), 8) };
     }
 }

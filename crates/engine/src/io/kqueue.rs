@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 pub(crate) struct Poller {
-    queue: OwnedFd,
+    /// None once closed; calls then fail like those on any closed descriptor.
+    queue: Option<OwnedFd>,
     armed: u64,
 }
 
@@ -61,11 +62,16 @@ impl Poller {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: kqueue() has just created this descriptor; nobody else owns it.
-        Ok(Self { queue: unsafe { OwnedFd::from_raw_fd(queue) }, armed: 0 })
+        Ok(Self { queue: Some(unsafe { OwnedFd::from_raw_fd(queue) }), armed: 0 })
     }
 
     pub(crate) fn fd(&self) -> RawFd {
-        self.queue.as_raw_fd()
+        self.queue.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Gives the descriptor back, however long the engine's memory is still referred to.
+    pub(crate) fn close(&mut self) {
+        self.queue = None;
     }
 
     pub(crate) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {

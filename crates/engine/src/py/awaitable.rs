@@ -200,9 +200,16 @@ enum Stepped {
 /// # Safety
 /// The GIL is held and `object` is a `Step`.
 unsafe fn step(object: *mut ffi::PyObject) -> Stepped {
-    // SAFETY: see above. The state is taken out, so that whatever runs below cannot see it half changed.
-    let (py, this) = unsafe { (Python::assume_attached(), object.cast::<Step>()) };
-    // SAFETY: the object is alive and this is the only access to its state.
+    // SAFETY: passed on. PyO3 has to know that the GIL is held, see `callable`.
+    Python::attach(|py| unsafe { step_attached(py, object) })
+}
+
+/// # Safety
+/// `object` is a `Step`.
+unsafe fn step_attached(py: Python<'_>, object: *mut ffi::PyObject) -> Stepped {
+    let this = object.cast::<Step>();
+    // SAFETY: the object is alive and this is the only access to its state. It is taken out, so that whatever runs
+    // below cannot see it half changed.
     let mut state = unsafe { std::mem::replace(&mut (*this).state, State::Over) };
     loop {
         let (waiting, retry) = match state {
@@ -333,6 +340,10 @@ unsafe extern "C" fn step_deallocate(object: *mut ffi::PyObject) {
     unsafe {
         let state = std::mem::replace(&mut (*object.cast::<Step>()).state, State::Over);
         (*SHARED.0.get()).free.release(object);
-        drop(state);
+        if let State::Waiting(iterator, question) = state {
+            drop(question);
+            // Released here and now, although PyO3 cannot know that the GIL is held.
+            drop(iterator.into_bound(Python::assume_attached()));
+        }
     }
 }

@@ -105,22 +105,25 @@ unsafe extern "C" fn call(
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: the interpreter calls this with the GIL held, with an instance of our type and valid arguments.
-    let (py, this, arguments) = unsafe {
+    let (this, arguments) = unsafe {
         let count = ffi::PyVectorcall_NARGS(flags) as usize;
         let arguments = if count == 0 { &[][..] } else { std::slice::from_raw_parts(arguments, count) };
-        (Python::assume_attached(), &*callable.cast::<Callable>(), arguments)
+        (&*callable.cast::<Callable>(), arguments)
     };
-    // SAFETY: a keyword tuple, when there is one, is a tuple.
-    if !keywords.is_null() && unsafe { ffi::PyTuple_GET_SIZE(keywords) } > 0 {
-        PyTypeError::new_err("this callable takes no keyword arguments").restore(py);
-        return ptr::null_mut();
-    }
-    let Some(core) = this.core.as_ref() else {
-        return ptr::null_mut();
-    };
-    // The action may drop the last reference to this object; it works on its own handle.
-    let (core, link, action) = (Rc::clone(core), this.link, this.action);
-    crate::fault::guard(py, &core, link.key, || action(py, &core, link, arguments))
+    // PyO3 has to know that the GIL is held: otherwise it puts aside what is dropped in here until its next call.
+    Python::attach(|py| {
+        // SAFETY: a keyword tuple, when there is one, is a tuple.
+        if !keywords.is_null() && unsafe { ffi::PyTuple_GET_SIZE(keywords) } > 0 {
+            PyTypeError::new_err("this callable takes no keyword arguments").restore(py);
+            return ptr::null_mut();
+        }
+        let Some(core) = this.core.as_ref() else {
+            return ptr::null_mut();
+        };
+        // The action may drop the last reference to this object; it works on its own handle.
+        let (core, link, action) = (Rc::clone(core), this.link, this.action);
+        crate::fault::guard(py, &core, link.key, || action(py, &core, link, arguments))
+    })
 }
 
 unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
