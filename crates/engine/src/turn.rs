@@ -121,7 +121,8 @@ fn settle_all(py: Python<'_>, core: &Rc<Core>) {
     }
     core.settle(py);
     let python = core.with(|inner| {
-        if let Some(due) = inner.deadlines.next() {
+        // The clock is coarse: the timer may have fired a moment too early for a rest to be over.
+        if let Some(due) = inner.deadlines.next().into_iter().chain(inner.resting).min() {
             inner.poller.wake_at(due, inner.now);
         }
         let trouble = inner.access.as_mut()?.hand_over();
