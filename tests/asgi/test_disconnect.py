@@ -271,3 +271,23 @@ def test_thousands_that_leave_at_every_point_leave_nothing_behind() -> None:
         await server.wait_idle()
 
     serving(Backend("asyncio"), app, scenario)
+
+
+def test_an_error_that_is_answered_to_a_client_that_has_gone_is_still_an_error(backend: Backend) -> None:
+    """As Starlette does: the error is caught, a 500 is tried, which raises in turn because nobody is there any more."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        try:
+            raise LookupError("a bug of the application")
+        except LookupError:
+            await send(start(500))
+
+    async def scenario(server: InProcess) -> None:
+        server.log.expect(40, "exception in the ASGI application")
+        async with server.connect() as client:
+            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await wait_until(lambda: any(record.levelno == 40 for record in server.log.records))
+
+    serving(backend, app, scenario)

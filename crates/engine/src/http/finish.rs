@@ -18,7 +18,6 @@ use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
 use crate::lifecycle::{self, Refused};
 use crate::py::callable::Link;
-use crate::py::errors::ClientDisconnected;
 use crate::ws;
 
 /// The response is completely encoded: decide what the connection does next.
@@ -160,8 +159,7 @@ pub(crate) fn name(inner: &mut Inner, key: Key) -> String {
 pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone: bool) {
     let cancelled = error.is_instance_of::<CancelledError>(py);
     let value = error.into_value(py).into_any();
-    let disconnected = value.bind(py).is_instance_of::<ClientDisconnected>();
-    let quiet = disconnected || (gone && cancelled) || led_by_disconnect(value.bind(py), CHAIN_MAX);
+    let quiet = if cancelled { gone } else { led_by_disconnect(value.bind(py), CHAIN_MAX) };
     core.with(|inner| {
         let conn = inner.conns.get_mut(link.key);
         let name = match conn.map(|conn| (conn.serial == link.serial, conn.peer.to_string(), conn.request_id.clone())) {
@@ -189,23 +187,29 @@ pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone
 /// How far a chain of causes is followed.
 const CHAIN_MAX: u32 = 32;
 
-/// True when an exception was raised because of a `ClientDisconnected`, or is a group of nothing else: frameworks wrap it.
+/// True when an exception only says that the client has gone: ours, a framework's word for it, one raised from such an
+/// exception, or a group of nothing else. Ours is raised as well when an application answers an error of its own, such as a
+/// 500, to a client that has gone: then that error decides.
 fn led_by_disconnect(error: &Bound<'_, PyAny>, depth: u32) -> bool {
-    if error.is_instance_of::<ClientDisconnected>() {
-        return true;
-    }
     if depth == 0 {
         return false;
     }
     let py = error.py();
+    let before = |link: &str| error.getattr(link).ok().filter(|before| !before.is_none());
     if error.is_instance_of::<PyBaseExceptionGroup>() {
         let parts = error.getattr("exceptions").and_then(|parts| parts.try_iter()?.collect::<PyResult<Vec<_>>>());
         return parts.is_ok_and(|parts| parts.iter().all(|part| led_by_disconnect(part, depth - 1)));
     }
-    ["__cause__", "__context__"].iter().any(|link| {
-        let before = error.getattr(*link).unwrap_or_else(|_| py.None().into_bound(py));
-        !before.is_none() && led_by_disconnect(&before, depth - 1)
-    })
+    if let Some(cause) = before("__cause__") {
+        return led_by_disconnect(&cause, depth - 1);
+    }
+    // Starlette's `ClientDisconnect` and `WebSocketDisconnect`, and their like.
+    let named = error.get_type().name().is_ok_and(|name| name.to_string_lossy().contains("Disconnect"));
+    let cancelled = error.is_instance_of::<CancelledError>();
+    if !named && !cancelled {
+        return false;
+    }
+    before("__context__").is_none_or(|context| led_by_disconnect(&context, depth - 1))
 }
 
 /// Replaces a response of which nothing was sent by the server's own; later, cuts the connection.
