@@ -70,7 +70,8 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
 
 /// An error of `accept`: nothing there, or no resources, which is waited out instead of tried again at once.
 fn refused(core: &Core, listener: usize, error: &io::Error) {
-    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted)
+    {
         return;
     }
     core.with(|inner| {
@@ -110,9 +111,7 @@ fn python_addresses(
 /// `(host, port)`; a Unix socket is `(path, None)`.
 pub(crate) fn python_address(py: Python<'_>, address: &Address) -> PyResult<Py<PyAny>> {
     let tuple = match address {
-        Address::Inet(address) => {
-            (address.ip().to_canonical().to_string(), address.port()).into_pyobject(py)?
-        }
+        Address::Inet(address) => (address.ip().to_canonical().to_string(), address.port()).into_pyobject(py)?,
         Address::Unix(path) => (path, py.None()).into_pyobject(py)?,
     };
     let tuple: Bound<'_, PyTuple> = tuple;

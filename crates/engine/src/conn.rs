@@ -149,9 +149,7 @@ impl Conn {
             Protocol::Queued => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) if exchange.body.decoder.is_done() => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) => exchange.body.buffered >= BODY_HIGH,
-            Protocol::WebSocket(ws) => {
-                ws.paused() || self.input.len() >= PIPELINE_MAX || self.out.len() >= OUT_HIGH
-            }
+            Protocol::WebSocket(ws) => ws.paused() || self.input.len() >= PIPELINE_MAX || self.out.len() >= OUT_HIGH,
         }
     }
 

@@ -122,7 +122,11 @@ pub(crate) enum Wake {
     Cancel(Py<PyAny>),
     /// Call a function without arguments.
     Call(Py<PyAny>),
-    Report { level: u32, text: String, error: Option<Py<PyAny>> },
+    Report {
+        level: u32,
+        text: String,
+        error: Option<Py<PyAny>>,
+    },
     /// Objects whose last reference must not go away inside a borrow.
     Drop(#[allow(dead_code, reason = "held to be dropped later")] Py<PyAny>),
 }
@@ -247,7 +251,14 @@ impl Core {
             empty_request: empty_request.unbind(),
             as_coroutine,
         };
-        Ok(Rc::new(Self { inner: RefCell::new(inner), py: py_handles, settings, request_ids, in_turn: Cell::new(false), fatal: RefCell::new(None) }))
+        Ok(Rc::new(Self {
+            inner: RefCell::new(inner),
+            py: py_handles,
+            settings,
+            request_ids,
+            in_turn: Cell::new(false),
+            fatal: RefCell::new(None),
+        }))
     }
 
     /// Works on the state. Nothing in `work` may run Python code.

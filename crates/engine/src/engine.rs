@@ -115,7 +115,9 @@ impl Engine {
                     Protocol::Idle | Protocol::Preface if conn.serial == 0 => {
                         inner.deadlines.arm(Kind::Linger, key.index, inner.now);
                     }
-                    Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() => lifecycle::lose(inner, key, false),
+                    Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() => {
+                        lifecycle::lose(inner, key, false)
+                    }
                     Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
                     Protocol::WebSocket(_) => websockets.push(key),
                     _ => {}
@@ -211,8 +213,7 @@ impl Engine {
         let core = self.core()?;
         let counters = core.with(|inner| inner.stats.clone());
         let all = counters.export(py)?;
-        let (connections, active, queued) =
-            core.with(|inner| (inner.conns.len(), inner.active, inner.queue.len()));
+        let (connections, active, queued) = core.with(|inner| (inner.conns.len(), inner.active, inner.queue.len()));
         all.set_item("connections", connections)?;
         all.set_item("active", active)?;
         all.set_item("queued", queued)?;

@@ -85,7 +85,10 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
     inner.stats.timed_out += 1;
     match kind {
         Kind::Head => {
-            inner.report(level::INFO, format!("{peer}: 408, the request head was not complete in time (timeout_header)"));
+            inner.report(
+                level::INFO,
+                format!("{peer}: 408, the request head was not complete in time (timeout_header)"),
+            );
             lifecycle::refuse(inner, key, 408, "the request head was not complete in time", b"");
         }
         Kind::Write => {

@@ -100,8 +100,7 @@ pub(crate) fn after(
 /// Flushes, resumes and wakes until nothing is left to do; then sets the timer.
 fn settle_all(py: Python<'_>, core: &Rc<Core>) {
     loop {
-        let (dirty, again) =
-            core.with(|inner| (std::mem::take(&mut inner.dirty), std::mem::take(&mut inner.again)));
+        let (dirty, again) = core.with(|inner| (std::mem::take(&mut inner.dirty), std::mem::take(&mut inner.again)));
         if dirty.is_empty() && again.is_empty() {
             break;
         }

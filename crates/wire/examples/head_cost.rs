@@ -49,14 +49,9 @@ fn main() {
             _ => 0,
         });
         let line = best(|| match find_request_line(black_box(input), &limits) {
-            Ok(Some(len)) => {
-                parse_request_line(&input[..len - 2]).map_or(0, |line| line.method.len())
-            }
+            Ok(Some(len)) => parse_request_line(&input[..len - 2]).map_or(0, |line| line.method.len()),
             _ => 0,
         });
-        println!(
-            "{name}: head {full:.0} ns, request line alone {line:.0} ns ({} bytes)",
-            input.len()
-        );
+        println!("{name}: head {full:.0} ns, request line alone {line:.0} ns ({} bytes)", input.len());
     }
 }

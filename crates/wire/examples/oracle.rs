@@ -21,10 +21,7 @@ fn main() -> io::Result<()> {
     while let Some((length, behind)) = rest.split_first_chunk::<4>() {
         let length = u32::from_be_bytes(*length) as usize;
         let Some((case, behind)) = behind.split_at_checked(length) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the last case is cut",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the last case is cut"));
         };
         rest = behind;
         writeln!(output, "{}", transcript(&read([case])))?;
@@ -51,11 +48,8 @@ fn transcript(transcript: &Transcript) -> String {
 }
 
 fn request(seen: &Seen) -> String {
-    let fields: Vec<String> = seen
-        .fields
-        .iter()
-        .map(|(name, value)| format!("[{},{}]", string(name), string(value)))
-        .collect();
+    let fields: Vec<String> =
+        seen.fields.iter().map(|(name, value)| format!("[{},{}]", string(name), string(value))).collect();
     format!(
         "{{\"method\":{},\"target\":{},\"version\":\"{}\",\"fields\":[{}],\"body\":{},\"complete\":{},\
          \"keep_alive\":{}}}",

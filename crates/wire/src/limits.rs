@@ -141,10 +141,6 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self {
-            request_line: REQUEST_LINE,
-            fields: FIELDS,
-            head: HEAD,
-        }
+        Self { request_line: REQUEST_LINE, fields: FIELDS, head: HEAD }
     }
 }

@@ -30,18 +30,10 @@ const V2_HEADER: usize = 16;
 /// are needed. Bytes that cannot become a preface are refused at once.
 pub fn parse(buf: &[u8]) -> Result<Option<(Preface, usize)>, WireError> {
     if starts_alike(buf, V1_START) {
-        return if buf.len() < V1_START.len() {
-            Ok(None)
-        } else {
-            parse_v1(buf)
-        };
+        return if buf.len() < V1_START.len() { Ok(None) } else { parse_v1(buf) };
     }
     if starts_alike(buf, V2_START) {
-        return if buf.len() < V2_START.len() {
-            Ok(None)
-        } else {
-            parse_v2(buf)
-        };
+        return if buf.len() < V2_START.len() { Ok(None) } else { parse_v2(buf) };
     }
     Err(Kind::ProxyPreface.into())
 }
@@ -55,15 +47,9 @@ fn starts_alike(buf: &[u8], start: &[u8]) -> bool {
 fn parse_v1(buf: &[u8]) -> Result<Option<(Preface, usize)>, WireError> {
     let window = &buf[..buf.len().min(PROXY_V1)];
     let Some(lf) = memchr(b'\n', window) else {
-        return if buf.len() >= PROXY_V1 {
-            Err(Kind::ProxyTooLong.into())
-        } else {
-            Ok(None)
-        };
+        return if buf.len() >= PROXY_V1 { Err(Kind::ProxyTooLong.into()) } else { Ok(None) };
     };
-    let line = window[..lf]
-        .strip_suffix(b"\r")
-        .and_then(|line| std::str::from_utf8(line).ok());
+    let line = window[..lf].strip_suffix(b"\r").and_then(|line| std::str::from_utf8(line).ok());
     let preface = line.and_then(parse_v1_line).ok_or(Kind::ProxyAddress)?;
     Ok(Some((preface, lf + 1)))
 }
@@ -84,8 +70,7 @@ fn parse_v1_line(line: &str) -> Option<Preface> {
         }
     };
     let (source, destination) = (address()?, address()?);
-    let (source_port, destination_port) =
-        (parse_v1_port(parts.next()?)?, parse_v1_port(parts.next()?)?);
+    let (source_port, destination_port) = (parse_v1_port(parts.next()?)?, parse_v1_port(parts.next()?)?);
     if parts.next().is_some() {
         return None;
     }
@@ -97,8 +82,7 @@ fn parse_v1_line(line: &str) -> Option<Preface> {
 
 /// Decimal digits without sign or leading zero.
 fn parse_v1_port(text: &str) -> Option<u16> {
-    let plain =
-        text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let plain = text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
     if plain {
         text.parse().ok()
     } else {
@@ -161,9 +145,7 @@ fn v2_pair<const N: usize>(bytes: &[u8], address: impl Fn([u8; N]) -> IpAddr) ->
     let (destination, rest) = rest.split_first_chunk::<N>()?;
     let (source_port, rest) = rest.split_first_chunk::<2>()?;
     let (destination_port, _) = rest.split_first_chunk::<2>()?;
-    let socket = |bytes: &[u8; N], port: &[u8; 2]| {
-        SocketAddr::new(address(*bytes), u16::from_be_bytes(*port))
-    };
+    let socket = |bytes: &[u8; N], port: &[u8; 2]| SocketAddr::new(address(*bytes), u16::from_be_bytes(*port));
     Some(Preface {
         source: Some(socket(source, source_port)),
         destination: Some(socket(destination, destination_port)),

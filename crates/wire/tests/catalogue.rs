@@ -11,21 +11,12 @@ use swell_wire::limits::{HeadLimits, LIMITS};
 fn each_error_reads_its_own_row() {
     let mut reasons = HashSet::new();
     for error in WireError::all() {
-        assert!(
-            (400..=426).contains(&error.status()) || matches!(error.status(), 431 | 501 | 505),
-            "{error}"
-        );
+        assert!((400..=426).contains(&error.status()) || matches!(error.status(), 431 | 501 | 505), "{error}");
         let section = error.section();
-        assert!(
-            section.starts_with("RFC ") || section.starts_with("PROXY protocol "),
-            "{section}"
-        );
+        assert!(section.starts_with("RFC ") || section.starts_with("PROXY protocol "), "{section}");
         assert!(section.contains(" §"), "{section}");
         assert!(!error.reason().ends_with('.') && !error.reason().is_empty());
-        assert!(
-            reasons.insert(error.reason()),
-            "two rules with one reason: {error}"
-        );
+        assert!(reasons.insert(error.reason()), "two rules with one reason: {error}");
         assert_eq!(error.to_string(), format!("{} ({section})", error.reason()));
         assert_eq!(WireError::new(error.kind()), error);
     }
@@ -43,11 +34,7 @@ fn the_table_of_limits_agrees_with_the_defaults() {
         ("field lines", defaults.fields, 431),
         ("request head", defaults.head, 431),
     ] {
-        assert_eq!(
-            (value(name).value, value(name).status, value(name).settable),
-            (set, status, true),
-            "{name}"
-        );
+        assert_eq!((value(name).value, value(name).status, value(name).settable), (set, status, true), "{name}");
     }
     let names: HashSet<_> = LIMITS.iter().map(|limit| limit.name).collect();
     assert_eq!(names.len(), LIMITS.len());

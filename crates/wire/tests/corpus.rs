@@ -19,10 +19,7 @@ fn corpus() -> Vec<(String, Vec<u8>, Table)> {
     let mut cases: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "http")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "http"))
         .map(|path| {
             let expected = fs::read_to_string(path.with_extension("toml")).unwrap();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -35,12 +32,7 @@ fn corpus() -> Vec<(String, Vec<u8>, Table)> {
 
 /// Strings in the expectations stand for bytes, one byte per character.
 fn bytes(value: &Value) -> Vec<u8> {
-    value
-        .as_str()
-        .unwrap()
-        .chars()
-        .map(|c| u8::try_from(u32::from(c)).unwrap())
-        .collect()
+    value.as_str().unwrap().chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
 }
 
 fn check_request(expected: &Table, seen: &Seen) {
@@ -56,53 +48,29 @@ fn check_request(expected: &Table, seen: &Seen) {
             "websocket" => assert_eq!(value.as_bool(), Some(seen.websocket)),
             "complete" => {}
             "fields" => {
-                let fields: Vec<_> = value
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|pair| (bytes(&pair[0]), bytes(&pair[1])))
-                    .collect();
+                let fields: Vec<_> =
+                    value.as_array().unwrap().iter().map(|pair| (bytes(&pair[0]), bytes(&pair[1]))).collect();
                 assert_eq!(fields, seen.fields);
             }
             other => panic!("unknown key {other}"),
         }
     }
-    let complete = expected
-        .get("complete")
-        .is_none_or(|value| value.as_bool() == Some(true));
+    let complete = expected.get("complete").is_none_or(|value| value.as_bool() == Some(true));
     assert_eq!(complete, seen.complete, "complete");
 }
 
 fn check(expected: &Table, transcript: &Transcript) {
     let none = Vec::new();
-    let requests = expected
-        .get("request")
-        .map_or(&none, |value| value.as_array().unwrap());
-    assert_eq!(
-        requests.len(),
-        transcript.requests.len(),
-        "number of requests, {:?}",
-        transcript.end
-    );
+    let requests = expected.get("request").map_or(&none, |value| value.as_array().unwrap());
+    assert_eq!(requests.len(), transcript.requests.len(), "number of requests, {:?}", transcript.end);
     for (expected, seen) in requests.iter().zip(&transcript.requests) {
         check_request(expected.as_table().unwrap(), seen);
     }
     match (expected["end"].as_str().unwrap(), transcript.end) {
-        ("idle", End::Idle)
-        | ("partial", End::Partial)
-        | ("close", End::Close)
-        | ("upgrade", End::Upgrade) => {}
+        ("idle", End::Idle) | ("partial", End::Partial) | ("close", End::Close) | ("upgrade", End::Upgrade) => {}
         ("error", End::Error(error)) => {
-            assert_eq!(
-                expected["error"]["status"].as_integer(),
-                Some(error.status().into()),
-                "{error}"
-            );
-            assert_eq!(
-                expected["error"]["section"].as_str(),
-                Some(error.section()),
-                "{error}"
-            );
+            assert_eq!(expected["error"]["status"].as_integer(), Some(error.status().into()), "{error}");
+            assert_eq!(expected["error"]["section"].as_str(), Some(error.section()), "{error}");
         }
         (wanted, found) => panic!("expected {wanted}, found {found:?}"),
     }
@@ -112,32 +80,20 @@ fn check(expected: &Table, transcript: &Transcript) {
 fn every_case_means_what_is_written_beside_it_in_every_segmentation() {
     let mut failures = Vec::new();
     for (name, input, expected) in corpus() {
-        let outcome =
-            std::panic::catch_unwind(|| check(&expected, &read_in_all_segmentations(&input)));
+        let outcome = std::panic::catch_unwind(|| check(&expected, &read_in_all_segmentations(&input)));
         if let Err(cause) = outcome {
             let text = cause.downcast_ref::<String>().map(String::as_str);
-            failures.push(format!(
-                "{name}: {}",
-                text.or(cause.downcast_ref::<&str>().copied())
-                    .unwrap_or("?")
-            ));
+            failures.push(format!("{name}: {}", text.or(cause.downcast_ref::<&str>().copied()).unwrap_or("?")));
         }
     }
-    assert!(
-        failures.is_empty(),
-        "{} failed:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]
 fn every_class_of_attack_has_cases() {
     let mut classes: BTreeMap<String, usize> = BTreeMap::new();
     for (_, _, expected) in corpus() {
-        *classes
-            .entry(expected["class"].as_str().unwrap().to_owned())
-            .or_default() += 1;
+        *classes.entry(expected["class"].as_str().unwrap().to_owned()).or_default() += 1;
     }
     let required = [
         "boundary",
@@ -163,9 +119,6 @@ fn every_class_of_attack_has_cases() {
         "version",
     ];
     for class in required {
-        assert!(
-            classes.get(class).is_some_and(|count| *count >= 4),
-            "{class}: {classes:?}"
-        );
+        assert!(classes.get(class).is_some_and(|count| *count >= 4), "{class}: {classes:?}");
     }
 }

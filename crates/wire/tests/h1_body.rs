@@ -7,16 +7,8 @@ use swell_wire::error::Kind;
 use swell_wire::h1::body::{BodyDecoder, Piece};
 use swell_wire::h1::facts::Framing;
 
-fn piece(
-    consumed: usize,
-    data: std::ops::Range<usize>,
-    done: bool,
-) -> Result<Piece, swell_wire::error::WireError> {
-    Ok(Piece {
-        consumed,
-        data,
-        done,
-    })
+fn piece(consumed: usize, data: std::ops::Range<usize>, done: bool) -> Result<Piece, swell_wire::error::WireError> {
+    Ok(Piece { consumed, data, done })
 }
 
 #[test]
@@ -42,10 +34,7 @@ fn rfc9112_6_2_length_takes_what_is_its_own() {
 #[test]
 fn rfc9112_7_1_small_chunked_body_is_one_call() {
     let mut decoder = BodyDecoder::new(Framing::Chunked);
-    assert_eq!(
-        decoder.decode(b"5\r\nhello\r\n0\r\n\r\nGET"),
-        piece(15, 3..8, true)
-    );
+    assert_eq!(decoder.decode(b"5\r\nhello\r\n0\r\n\r\nGET"), piece(15, 3..8, true));
     assert_eq!(decoder.decode(b"GET"), piece(0, 0..0, true));
 }
 
@@ -71,10 +60,7 @@ fn rfc9112_7_1_data_before_a_fault_is_handed_out_first() {
 #[test]
 fn rfc9112_7_1_a_huge_size_claim_allocates_nothing_and_does_not_overflow() {
     let mut decoder = BodyDecoder::new(Framing::Chunked);
-    assert_eq!(
-        decoder.decode(b"FFFFFFFFFFFFFFFF\r\nab"),
-        piece(20, 18..20, false)
-    );
+    assert_eq!(decoder.decode(b"FFFFFFFFFFFFFFFF\r\nab"), piece(20, 18..20, false));
     assert_eq!(decoder.decode(&[0; 4096]), piece(4096, 0..4096, false));
 }
 
@@ -83,32 +69,17 @@ fn rfc9112_7_1_every_byte_in_a_size_line() {
     for byte in 0..=255_u8 {
         let line = [b'1', byte, b'\r', b'\n'];
         let good = byte.is_ascii_hexdigit();
-        assert_eq!(
-            BodyDecoder::new(Framing::Chunked).decode(&line).is_ok(),
-            good,
-            "{byte:#x}"
-        );
+        assert_eq!(BodyDecoder::new(Framing::Chunked).decode(&line).is_ok(), good, "{byte:#x}");
         // As the first byte: a digit starts a size, nothing else does.
-        assert_eq!(
-            BodyDecoder::new(Framing::Chunked).decode(&[byte]).is_ok(),
-            good,
-            "{byte:#x}"
-        );
+        assert_eq!(BodyDecoder::new(Framing::Chunked).decode(&[byte]).is_ok(), good, "{byte:#x}");
         // Behind the data: only CR.
         let data = [b'1', b'\r', b'\n', b'x', byte, b'\n'];
-        let consumed = BodyDecoder::new(Framing::Chunked)
-            .decode(&data)
-            .unwrap()
-            .consumed;
+        let consumed = BodyDecoder::new(Framing::Chunked).decode(&data).unwrap().consumed;
         assert_eq!(consumed, if byte == b'\r' { 6 } else { 4 }, "{byte:#x}");
     }
 }
 
 #[test]
 fn rfc9112_7_1_2_trailers_do_not_grow_the_decoder() {
-    assert!(
-        size_of::<BodyDecoder>() <= 64,
-        "{}",
-        size_of::<BodyDecoder>()
-    );
+    assert!(size_of::<BodyDecoder>() <= 64, "{}", size_of::<BodyDecoder>());
 }

@@ -11,7 +11,8 @@ use swell_wire::h1::head::{find_request_line, parse_head};
 use swell_wire::h1::scan::HeadScan;
 use swell_wire::limits::HeadLimits;
 
-const HEAD: &[u8] = b"POST /items?x=1 HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+const HEAD: &[u8] =
+    b"POST /items?x=1 HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
 X-Forwarded-For: 1.1.1.1, 10.0.0.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\nAccept: */*\r\n\r\n";
 const BODY: &[u8] = b"5;a=\"b\"\r\nhello\r\nffffffffffff\r\nthe start of a large chunk";
 
@@ -30,10 +31,7 @@ fn a_request_costs_no_allocation() {
         assert!(forwarded.client.is_some());
         let mut decoder = BodyDecoder::new(request.body);
         let first = decoder.decode(BODY).unwrap();
-        assert_eq!(
-            decoder.decode(&BODY[first.consumed..]).unwrap().data.len(),
-            26
-        );
+        assert_eq!(decoder.decode(&BODY[first.consumed..]).unwrap().data.len(), 26);
     });
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }

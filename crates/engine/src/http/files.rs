@@ -17,10 +17,14 @@ use crate::py::message::Message;
 ///
 /// # Errors
 /// `OSError` when it cannot be opened or is not a regular file; nothing is sent then.
-pub(crate) fn path(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) -> PyResult<*mut ffi::PyObject> {
+pub(crate) fn path(
+    py: Python<'_>,
+    core: &Rc<Core>,
+    link: Link,
+    message: &Message<'_, '_>,
+) -> PyResult<*mut ffi::PyObject> {
     let path = message.required(&core.py.names.path)?;
-    let path: std::path::PathBuf =
-        path.extract().map_err(|_| message.wrong(&core.py.names.path, "a path", &path))?;
+    let path: std::path::PathBuf = path.extract().map_err(|_| message.wrong(&core.py.names.path, "a path", &path))?;
     if !path.is_absolute() {
         return Err(message.error("path must be absolute"));
     }
@@ -51,7 +55,9 @@ pub(crate) fn zero_copy(
     // SAFETY: the object holds the descriptor open while this function runs; a duplicate is kept.
     let file: File = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().map(OwnedFd::into)?;
     let not_negative = |key, value: Option<i64>| match value {
-        Some(value) => u64::try_from(value).map(Some).map_err(|_| message.error(&format!("{key} must not be negative"))),
+        Some(value) => {
+            u64::try_from(value).map(Some).map_err(|_| message.error(&format!("{key} must not be negative")))
+        }
         None => Ok(None),
     };
     let offset = match not_negative("offset", message.integer(&names.offset)?)? {
@@ -64,7 +70,9 @@ pub(crate) fn zero_copy(
     let available = file.metadata()?.len().saturating_sub(offset);
     let count = not_negative("count", message.integer(&names.count)?)?.unwrap_or(available);
     if count > available {
-        return Err(message.error(&format!("count is {count}, but the file has only {available} bytes from offset {offset}")));
+        return Err(
+            message.error(&format!("count is {count}, but the file has only {available} bytes from offset {offset}"))
+        );
     }
     let last = !message.flag(&names.more_body)?;
     send_file(py, core, link, message, file.into(), offset, count, last)

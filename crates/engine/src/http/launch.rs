@@ -209,9 +209,8 @@ pub(crate) fn identify(
 
 /// The client for the access log, where a trusted proxy names another than the peer.
 pub(crate) fn forwarded_client(core: &Core, key: Key, client: &Bound<'_, PyAny>) -> Option<String> {
-    let same = core.with(|inner| {
-        inner.access.is_none() || inner.conns.get_mut(key).is_none_or(|conn| conn.client.is(client))
-    });
+    let same =
+        core.with(|inner| inner.access.is_none() || inner.conns.get_mut(key).is_none_or(|conn| conn.client.is(client)));
     if same {
         return None;
     }
@@ -246,7 +245,10 @@ pub(crate) fn record(
 
 /// Feeds the bytes behind the head to the body decoder. Returns how many it used.
 fn take_body(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
-    if bytes.is_empty() || core.with(|inner| inner.conns.get_mut(key).and_then(|c| c.exchange()).is_none_or(|e| e.body.decoder.is_done())) {
+    if bytes.is_empty()
+        || core
+            .with(|inner| inner.conns.get_mut(key).and_then(|c| c.exchange()).is_none_or(|e| e.body.decoder.is_done()))
+    {
         return 0;
     }
     super::read::body_only(py, core, key, bytes)
@@ -354,7 +356,8 @@ fn step<'py>(
         }
         running
     });
-    let over = callable::new(py, core, Link { key: running, serial: 0, websocket: link.websocket }, finish::suspended_over)?;
+    let over =
+        callable::new(py, core, Link { key: running, serial: 0, websocket: link.websocket }, finish::suspended_over)?;
     task.call_method1(handles.names.add_done_callback.bind(py), (over,))?;
     core.with(|inner| finish::catch_up_on_disconnect(inner, link));
     Ok(Stepped::Suspended)

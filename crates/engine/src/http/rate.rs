@@ -28,7 +28,10 @@ pub(crate) fn check(inner: &mut Inner, core: &Core, key: Key) {
     inner.stats.timed_out += 1;
     inner.report(
         level::INFO,
-        format!("{peer}: 408, the request body came at less than {} bytes/s (body_rate_min)", core.settings.body_rate_min),
+        format!(
+            "{peer}: 408, the request body came at less than {} bytes/s (body_rate_min)",
+            core.settings.body_rate_min
+        ),
     );
     super::finish::refuse(inner, key, 408, "the request body came too slowly");
 }

@@ -383,7 +383,8 @@ pub(crate) fn admit_queued(inner: &mut Inner, limit: usize) {
 
 fn too_large(inner: &mut Inner, key: Key, head: &[u8]) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
-    let text = format!("{}: 413, the request body is larger than the limit (limit_body_size, RFC 9110 §15.5.14)", conn.peer);
+    let text =
+        format!("{}: 413, the request body is larger than the limit (limit_body_size, RFC 9110 §15.5.14)", conn.peer);
     inner.stats.refused += 1;
     inner.report(level::WARNING, text);
     let reason = "the request body is larger than the limit";
@@ -427,7 +428,8 @@ fn body(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) 
 pub(crate) fn body_only(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
     core.with(|inner| {
         let mut at = 0;
-        while at < bytes.len() && inner.conns.get_mut(key).and_then(Conn::exchange).is_some_and(|e| !e.body.decoder.is_done())
+        while at < bytes.len()
+            && inner.conns.get_mut(key).and_then(Conn::exchange).is_some_and(|e| !e.body.decoder.is_done())
         {
             match body(py, inner, core, key, &bytes[at..]) {
                 Step::Used(count) => at += count,
@@ -445,7 +447,8 @@ pub(crate) fn protocol_error(inner: &mut Inner, key: Key, error: WireError, head
     let text = format!("{}: {}, {} ({})", conn.peer, error.status(), error.reason(), error.section());
     inner.stats.refused += 1;
     inner.report(level::WARNING, text);
-    let refused = Refused { status: error.status(), reason: error.reason(), section: error.section(), head, extra: b"" };
+    let refused =
+        Refused { status: error.status(), reason: error.reason(), section: error.section(), head, extra: b"" };
     super::finish::refuse_for(inner, key, &refused);
 }
 

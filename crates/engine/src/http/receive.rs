@@ -46,7 +46,9 @@ fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
         Found::Pull | Found::Nothing => {
             // A future whose waiter gave up stays behind until somebody looks.
             let waiting = core.with(|inner| {
-                current(inner.conns.get_mut(link.key), link).and_then(Conn::exchange).map(|exchange| std::mem::take(&mut exchange.receivers))
+                current(inner.conns.get_mut(link.key), link)
+                    .and_then(Conn::exchange)
+                    .map(|exchange| std::mem::take(&mut exchange.receivers))
             });
             let mut waiting = waiting.unwrap_or_default();
             waiting.retain(|future| !core.is_done(future.bind(py)).unwrap_or(true));

@@ -68,9 +68,8 @@ impl Poller {
         // SAFETY: no pointers are involved.
         let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         // SAFETY: no pointers are involved.
-        let timer = owned(unsafe {
-            libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC)
-        })?;
+        let timer =
+            owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) })?;
         let poller = Self { epoll: Some(epoll), timer: Some(timer), armed: 0 };
         poller.control(libc::EPOLL_CTL_ADD, poller.timer_fd(), libc::EPOLLIN, Self::TIMER)?;
         Ok(poller)
@@ -117,8 +116,7 @@ impl Poller {
     #[inline]
     pub(crate) fn poll(&self, events: &mut Events) -> io::Result<()> {
         // SAFETY: the buffer is valid for CAPACITY events.
-        let count =
-            unsafe { libc::epoll_wait(self.fd(), events.buffer.as_mut_ptr(), Events::CAPACITY as i32, 0) };
+        let count = unsafe { libc::epoll_wait(self.fd(), events.buffer.as_mut_ptr(), Events::CAPACITY as i32, 0) };
         events.filled = 0;
         if count < 0 {
             let error = io::Error::last_os_error();
@@ -135,8 +133,7 @@ impl Poller {
         }
         self.armed = due;
         let delay = due.saturating_sub(now).max(1);
-        let value =
-            libc::timespec { tv_sec: (delay / 1000) as _, tv_nsec: (delay % 1000 * 1_000_000) as _ };
+        let value = libc::timespec { tv_sec: (delay / 1000) as _, tv_nsec: (delay % 1000 * 1_000_000) as _ };
         let spec = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         // SAFETY: `spec` is valid for the duration of the call; the old value is not asked for.
         unsafe { libc::timerfd_settime(self.timer_fd(), 0, &spec, std::ptr::null_mut()) };

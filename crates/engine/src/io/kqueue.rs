@@ -93,9 +93,8 @@ impl Poller {
 
     fn submit(&self, changes: &[libc::kevent]) -> io::Result<()> {
         // SAFETY: the change list is valid for its length; no events are asked for.
-        let result = unsafe {
-            libc::kevent(self.fd(), changes.as_ptr(), changes.len() as i32, ptr::null_mut(), 0, ptr::null())
-        };
+        let result =
+            unsafe { libc::kevent(self.fd(), changes.as_ptr(), changes.len() as i32, ptr::null_mut(), 0, ptr::null()) };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -67,13 +67,8 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
         slot(ffi::Py_tp_call, ffi::PyVectorcall_Call as *mut c_void),
         slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
     ];
-    let of = rawtype::make(
-        py,
-        c"swell._core.Channel",
-        size_of::<Callable>(),
-        ffi::Py_TPFLAGS_HAVE_VECTORCALL,
-        &mut slots,
-    )?;
+    let of =
+        rawtype::make(py, c"swell._core.Channel", size_of::<Callable>(), ffi::Py_TPFLAGS_HAVE_VECTORCALL, &mut slots)?;
     // SAFETY: the GIL is held (`py`), and this runs before any instance exists.
     unsafe { (*SHARED.0.get()).of = of };
     Ok(())

@@ -40,7 +40,12 @@ pub(crate) struct LineParts {
 pub(crate) const REMEMBER_MAX: usize = 4096;
 
 /// Makes the tuples of a block, taking those of equal lines from `before`.
-pub(crate) fn tuples(py: Python<'_>, block: &[u8], spans: &[FieldSpan], before: Option<&Memo>) -> PyResult<Vec<Py<PyTuple>>> {
+pub(crate) fn tuples(
+    py: Python<'_>,
+    block: &[u8],
+    spans: &[FieldSpan],
+    before: Option<&Memo>,
+) -> PyResult<Vec<Py<PyTuple>>> {
     let mut fields = Vec::with_capacity(spans.len());
     for (at, span) in spans.iter().enumerate() {
         let (name, value) = (span.name(block), span.value(block));
@@ -73,13 +78,53 @@ pub(crate) fn list<'py>(py: Python<'py>, fields: &[Py<PyTuple>]) -> PyResult<Bou
 
 /// Names that most requests have: made once, shared by all.
 const COMMON: [&str; 48] = [
-    "accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection", "content-encoding",
-    "content-length", "content-type", "cookie", "dnt", "expect", "forwarded", "host", "if-match", "if-modified-since",
-    "if-none-match", "if-unmodified-since", "keep-alive", "origin", "pragma", "priority", "proxy-authorization", "range",
-    "referer", "sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform", "sec-fetch-dest", "sec-fetch-mode",
-    "sec-fetch-site", "sec-fetch-user", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol",
-    "sec-websocket-version", "te", "traceparent", "tracestate", "transfer-encoding", "upgrade",
-    "upgrade-insecure-requests", "user-agent", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "dnt",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-unmodified-since",
+    "keep-alive",
+    "origin",
+    "pragma",
+    "priority",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-fetch-user",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "te",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
     "x-request-id",
 ];
 

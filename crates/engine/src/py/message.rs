@@ -15,16 +15,19 @@ pub(crate) struct Message<'a, 'py> {
 
 /// The message as a dict.
 pub(crate) fn dict<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyDict>> {
-    message.cast::<PyDict>().map_err(|_| {
-        MessageError::new_err(format!("send() takes a message as a dict, not {}", type_name(message)))
-    })
+    message
+        .cast::<PyDict>()
+        .map_err(|_| MessageError::new_err(format!("send() takes a message as a dict, not {}", type_name(message))))
 }
 
 /// The value of `type`.
 pub(crate) fn kind<'py>(dict: &Bound<'py, PyDict>, key: &Py<PyString>) -> PyResult<Bound<'py, PyString>> {
     let value = get(dict, key)?.ok_or_else(|| MessageError::new_err("an ASGI message must have the key \"type\""))?;
     value.cast_into::<PyString>().map_err(|error| {
-        MessageError::new_err(format!("\"type\" of an ASGI message must be str, not {}", type_name(&error.into_inner())))
+        MessageError::new_err(format!(
+            "\"type\" of an ASGI message must be str, not {}",
+            type_name(&error.into_inner())
+        ))
     })
 }
 

@@ -32,16 +32,18 @@ pub(crate) struct Details<'a, 'py> {
     pub(crate) subprotocols: Option<Bound<'py, PyList>>,
 }
 
-const HTTP_EXTENSIONS: [&str; 4] = [
-    "http.response.pathsend",
-    "http.response.zerocopysend",
-    "http.response.early_hint",
-    "http.response.trailers",
-];
+const HTTP_EXTENSIONS: [&str; 4] =
+    ["http.response.pathsend", "http.response.zerocopysend", "http.response.early_hint", "http.response.trailers"];
 const WEBSOCKET_EXTENSIONS: [&str; 1] = ["websocket.http.response"];
 
 impl Templates {
-    pub(crate) fn new(py: Python<'_>, names: &Names, server: &Bound<'_, PyAny>, root_path: &str, state: bool) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        names: &Names,
+        server: &Bound<'_, PyAny>,
+        root_path: &str,
+        state: bool,
+    ) -> PyResult<Self> {
         let extensions = |list: &[&str]| -> PyResult<Py<PyDict>> {
             let all = PyDict::new(py);
             for name in list {

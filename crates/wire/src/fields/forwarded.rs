@@ -64,11 +64,7 @@ pub fn resolve<'b>(
     }
 }
 
-fn resolve_x_forwarded<'b>(
-    block: &'b [u8],
-    spans: &[FieldSpan],
-    trusted: &Networks,
-) -> Forwarded<'b> {
+fn resolve_x_forwarded<'b>(block: &'b [u8], spans: &[FieldSpan], trusted: &Networks) -> Forwarded<'b> {
     let mut found = Forwarded::default();
     let mut hop = 0;
     for (index, entry) in from_right(block, spans, b"x-forwarded-for").enumerate() {
@@ -92,21 +88,14 @@ fn resolve_x_forwarded<'b>(
     found
 }
 
-fn resolve_forwarded<'b>(
-    block: &'b [u8],
-    spans: &[FieldSpan],
-    trusted: &Networks,
-) -> Forwarded<'b> {
+fn resolve_forwarded<'b>(block: &'b [u8], spans: &[FieldSpan], trusted: &Networks) -> Forwarded<'b> {
     let mut found = Forwarded::default();
     for entry in from_right(block, spans, b"forwarded") {
         let Some(element) = parse_element(entry) else {
             break;
         };
         found.scheme = element.proto.and_then(parse_scheme).or(found.scheme);
-        found.host = element
-            .host
-            .filter(|host| parse_authority(host).is_some())
-            .or(found.host);
+        found.host = element.host.filter(|host| parse_authority(host).is_some()).or(found.host);
         let Some(client) = element.node.and_then(parse_node) else {
             break;
         };
@@ -178,18 +167,14 @@ fn from_right<'b, 's>(
     spans: &'s [FieldSpan],
     name: &'s [u8],
 ) -> impl Iterator<Item = &'b [u8]> + use<'b, 's> {
-    spans
-        .iter()
-        .rev()
-        .filter(move |span| span.name(block).eq_ignore_ascii_case(name))
-        .flat_map(|span| {
-            let mut rest = Some(span.value(block));
-            std::iter::from_fn(move || {
-                let (before, entry) = rsplit_outside_quotes(rest?);
-                rest = before;
-                Some(trim_ows(entry))
-            })
+    spans.iter().rev().filter(move |span| span.name(block).eq_ignore_ascii_case(name)).flat_map(|span| {
+        let mut rest = Some(span.value(block));
+        std::iter::from_fn(move || {
+            let (before, entry) = rsplit_outside_quotes(rest?);
+            rest = before;
+            Some(trim_ows(entry))
         })
+    })
 }
 
 /// Splits at the last comma outside of quotes. An unbalanced quote makes one entry of the whole, which no reader
@@ -226,11 +211,7 @@ fn parse_node(node: &[u8]) -> Option<SocketAddr> {
     let (address, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, behind) = rest.split_once(']')?;
-            let port = if behind.is_empty() {
-                None
-            } else {
-                Some(behind.strip_prefix(':')?)
-            };
+            let port = if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) };
             (IpAddr::V6(address.parse::<Ipv6Addr>().ok()?), port)
         }
         None => {
@@ -238,10 +219,7 @@ fn parse_node(node: &[u8]) -> Option<SocketAddr> {
             (address.parse().ok()?, Some(port))
         }
     };
-    Some(SocketAddr::new(
-        address,
-        port.map_or(Some(0), parse_node_port)?,
-    ))
+    Some(SocketAddr::new(address, port.map_or(Some(0), parse_node_port)?))
 }
 
 /// A port number; an obfuscated port (`_x`) counts as not given (RFC 7239 §6.3).

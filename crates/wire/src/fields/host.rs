@@ -98,30 +98,15 @@ mod tests {
         assert_eq!(split("example.com:8080"), Some(("example.com", Some(8080))));
         assert_eq!(split("example.com:"), Some(("example.com", None)));
         assert_eq!(split("127.0.0.1:65535"), Some(("127.0.0.1", Some(65535))));
-        assert_eq!(
-            split("my_service.internal"),
-            Some(("my_service.internal", None))
-        );
+        assert_eq!(split("my_service.internal"), Some(("my_service.internal", None)));
         assert_eq!(split("a%41"), Some(("a%41", None)));
     }
 
     #[test]
     fn rfc3986_3_2_2_ip_literals() {
         assert_eq!(split("[::1]"), Some(("[::1]", None)));
-        assert_eq!(
-            split("[2001:db8::1]:443"),
-            Some(("[2001:db8::1]", Some(443)))
-        );
-        for bad in [
-            "[::1",
-            "[]",
-            "[::g]",
-            "[::1]x",
-            "[fe80::1%25eth0]",
-            "[v1.x]",
-            "::1",
-            "[127.0.0.1]",
-        ] {
+        assert_eq!(split("[2001:db8::1]:443"), Some(("[2001:db8::1]", Some(443))));
+        for bad in ["[::1", "[]", "[::g]", "[::1]x", "[fe80::1%25eth0]", "[v1.x]", "::1", "[127.0.0.1]"] {
             assert_eq!(split(bad), None, "{bad}");
         }
     }

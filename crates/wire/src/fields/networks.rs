@@ -44,10 +44,7 @@ impl Networks {
     pub fn parse(list: &str) -> Result<Self, NetworkError> {
         let mut networks = Self::default();
         for item in list.split([',', ' ', '\t']).filter(|item| !item.is_empty()) {
-            networks.add(item).map_err(|reason| NetworkError {
-                item: item.to_owned(),
-                reason,
-            })?;
+            networks.add(item).map_err(|reason| NetworkError { item: item.to_owned(), reason })?;
         }
         Ok(networks)
     }
@@ -59,15 +56,11 @@ impl Networks {
             || match address.to_canonical() {
                 IpAddr::V4(address) => {
                     let bits = address.to_bits();
-                    self.v4
-                        .iter()
-                        .any(|block| bits & block.mask == block.network)
+                    self.v4.iter().any(|block| bits & block.mask == block.network)
                 }
                 IpAddr::V6(address) => {
                     let bits = address.to_bits();
-                    self.v6
-                        .iter()
-                        .any(|block| bits & block.mask == block.network)
+                    self.v6.iter().any(|block| bits & block.mask == block.network)
                 }
             }
     }
@@ -99,9 +92,8 @@ impl Networks {
                     Some((address, prefix)) => (address, Some(parse_prefix(prefix)?)),
                     None => (item, None),
                 };
-                let address: IpAddr = address
-                    .parse()
-                    .map_err(|_| "is neither an address, a network, \"*\" nor \"unix\"")?;
+                let address: IpAddr =
+                    address.parse().map_err(|_| "is neither an address, a network, \"*\" nor \"unix\"")?;
                 self.add_block(address, prefix)?;
             }
         }
@@ -112,20 +104,14 @@ impl Networks {
         match address {
             IpAddr::V4(address) => {
                 let mask = mask(prefix.unwrap_or(32), 32)? as u32;
-                self.v4.push(Block {
-                    network: masked(address.to_bits().into(), mask.into())? as u32,
-                    mask,
-                });
+                self.v4.push(Block { network: masked(address.to_bits().into(), mask.into())? as u32, mask });
             }
             IpAddr::V6(address) => match address.to_ipv4_mapped() {
                 Some(mapped) if prefix.is_none() => self.add_block(mapped.into(), None)?,
                 Some(_) => return Err("is an IPv4 network written as IPv6; write it as IPv4"),
                 None => {
                     let mask = mask(prefix.unwrap_or(128), 128)?;
-                    self.v6.push(Block {
-                        network: masked(Ipv6Addr::to_bits(address), mask)?,
-                        mask,
-                    });
+                    self.v6.push(Block { network: masked(Ipv6Addr::to_bits(address), mask)?, mask });
                 }
             },
         }
@@ -137,20 +123,13 @@ fn parse_prefix(text: &str) -> Result<u32, &'static str> {
     if text.is_empty() || text.len() > 3 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("has a prefix length that is not a number");
     }
-    text.parse()
-        .map_err(|_| "has a prefix length that is not a number")
+    text.parse().map_err(|_| "has a prefix length that is not a number")
 }
 
 /// A mask of `prefix` ones in the upper part of the lower `width` bits.
 fn mask(prefix: u32, width: u32) -> Result<u128, &'static str> {
-    let zeros = width
-        .checked_sub(prefix)
-        .ok_or("has a prefix longer than the address")?;
-    let ones = if width == 128 {
-        u128::MAX
-    } else {
-        (1 << width) - 1
-    };
+    let zeros = width.checked_sub(prefix).ok_or("has a prefix longer than the address")?;
+    let ones = if width == 128 { u128::MAX } else { (1 << width) - 1 };
     Ok(ones & u128::MAX.checked_shl(zeros).unwrap_or(0))
 }
 
@@ -167,31 +146,16 @@ mod tests {
     use super::*;
 
     fn contains(list: &str, address: &str) -> bool {
-        Networks::parse(list)
-            .unwrap()
-            .contains(address.parse().unwrap())
+        Networks::parse(list).unwrap().contains(address.parse().unwrap())
     }
 
     #[test]
     fn addresses_and_blocks() {
         let list = "127.0.0.1, 10.0.0.0/8 fd00::/8,::1";
-        for inside in [
-            "127.0.0.1",
-            "10.255.0.1",
-            "fd12::1",
-            "::1",
-            "::ffff:10.1.2.3",
-        ] {
+        for inside in ["127.0.0.1", "10.255.0.1", "fd12::1", "::1", "::ffff:10.1.2.3"] {
             assert!(contains(list, inside), "{inside}");
         }
-        for outside in [
-            "127.0.0.2",
-            "11.0.0.0",
-            "fe80::1",
-            "::2",
-            "::ffff:11.0.0.1",
-            "::",
-        ] {
+        for outside in ["127.0.0.2", "11.0.0.0", "fe80::1", "::2", "::ffff:11.0.0.1", "::"] {
             assert!(!contains(list, outside), "{outside}");
         }
         assert!(contains("0.0.0.0/0", "8.8.8.8"));

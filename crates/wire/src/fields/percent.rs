@@ -15,9 +15,7 @@ pub fn decode_path(path: &[u8], out: &mut Vec<u8>) {
     while let Some(percent) = memchr(b'%', rest) {
         out.extend_from_slice(&rest[..percent]);
         let decoded = match rest[percent..] {
-            [_, high, low, ..] => hex_digit(high)
-                .zip(hex_digit(low))
-                .map(|(high, low)| high << 4 | low),
+            [_, high, low, ..] => hex_digit(high).zip(hex_digit(low)).map(|(high, low)| high << 4 | low),
             _ => None,
         };
         match decoded {

@@ -59,11 +59,7 @@ pub fn is_value_byte(byte: u8) -> bool {
 #[must_use]
 pub fn is_field_value(bytes: &[u8]) -> bool {
     // No early exit inside a block: the compiler turns each into vector comparisons.
-    bytes.chunks(64).all(|block| {
-        block
-            .iter()
-            .fold(true, |good, &byte| good & is_value_byte(byte))
-    })
+    bytes.chunks(64).all(|block| block.iter().fold(true, |good, &byte| good & is_value_byte(byte)))
 }
 
 /// The bytes without leading and trailing optional whitespace, SP and HTAB (RFC 9110 §5.6.3).

@@ -135,11 +135,7 @@ impl BodyDecoder {
                 if done {
                     *self = Self::Done;
                 }
-                Ok(Piece {
-                    consumed: run,
-                    data: 0..run,
-                    done,
-                })
+                Ok(Piece { consumed: run, data: 0..run, done })
             }
             Self::Chunked(chunked) => match chunked.decode(input) {
                 Ok(piece) => {
@@ -153,11 +149,7 @@ impl BodyDecoder {
                     Err(error)
                 }
             },
-            Self::Done => Ok(Piece {
-                consumed: 0,
-                data: 0..0,
-                done: true,
-            }),
+            Self::Done => Ok(Piece { consumed: 0, data: 0..0, done: true }),
             Self::Failed(error) => Err(*error),
         }
     }
@@ -173,36 +165,20 @@ impl Chunked {
     fn decode(&mut self, input: &[u8]) -> Result<Piece, (usize, WireError)> {
         let start = self.frame(input, 0)?;
         if start.done || self.place != Place::Data {
-            return Ok(Piece {
-                consumed: start.at,
-                data: 0..0,
-                done: start.done,
-            });
+            return Ok(Piece { consumed: start.at, data: 0..0, done: start.done });
         }
         let run = clamp(self.remaining, input.len() - start.at);
         self.remaining -= run as u64;
         let data = start.at..start.at + run;
         if self.remaining > 0 {
-            return Ok(Piece {
-                consumed: data.end,
-                data,
-                done: false,
-            });
+            return Ok(Piece { consumed: data.end, data, done: false });
         }
         self.place = Place::DataCr;
         // What delimits this run is read along, so that a small body is one call. A fault in it waits for the next
         // call: the offending byte is left unconsumed and the place before it is kept.
         match self.frame(input, data.end) {
-            Ok(end) => Ok(Piece {
-                consumed: end.at,
-                data,
-                done: end.done,
-            }),
-            Err((at, _)) => Ok(Piece {
-                consumed: at,
-                data,
-                done: false,
-            }),
+            Ok(end) => Ok(Piece { consumed: end.at, data, done: end.done }),
+            Err((at, _)) => Ok(Piece { consumed: at, data, done: false }),
         }
     }
 
@@ -213,12 +189,7 @@ impl Chunked {
             match self.step(rest).map_err(|error| (at, error))? {
                 Step::Read(count) => at += count,
                 Step::Data => return Ok(Framed { at, done: false }),
-                Step::Done => {
-                    return Ok(Framed {
-                        at: at + 1,
-                        done: true,
-                    })
-                }
+                Step::Done => return Ok(Framed { at: at + 1, done: true }),
             }
         }
         Ok(Framed { at, done: false })
@@ -235,11 +206,7 @@ impl Chunked {
             Place::SizeLf => {
                 expect(byte, b'\n', Kind::ChunkLineEnd)?;
                 self.extension_line = 0;
-                self.place = if self.remaining == 0 {
-                    Place::TrailerStart
-                } else {
-                    Place::Data
-                };
+                self.place = if self.remaining == 0 { Place::TrailerStart } else { Place::Data };
             }
             Place::DataCr => {
                 expect(byte, b'\r', Kind::ChunkLineEnd)?;
@@ -263,8 +230,7 @@ impl Chunked {
     fn size(&mut self, byte: u8, digits: u8) -> Result<(), WireError> {
         self.place = match (hex_digit(byte), byte) {
             (Some(digit), _) if digits < CHUNK_SIZE_DIGITS => {
-                self.remaining =
-                    if digits == 0 { 0 } else { self.remaining << 4 } | u64::from(digit);
+                self.remaining = if digits == 0 { 0 } else { self.remaining << 4 } | u64::from(digit);
                 Place::Size { digits: digits + 1 }
             }
             (None, b'\r') if digits > 0 => Place::SizeLf,
@@ -284,13 +250,9 @@ impl Chunked {
                 return Ok(());
             }
             (Extension::NameStart | Extension::Name, byte) if is_tchar(byte) => Extension::Name,
-            (Extension::Name | Extension::Token | Extension::QuotedEnd, b';') => {
-                Extension::NameStart
-            }
+            (Extension::Name | Extension::Token | Extension::QuotedEnd, b';') => Extension::NameStart,
             (Extension::Name, b'=') => Extension::ValueStart,
-            (Extension::ValueStart, b'"') | (Extension::Escaped, _)
-                if byte == b'"' || is_value_byte(byte) =>
-            {
+            (Extension::ValueStart, b'"') | (Extension::Escaped, _) if byte == b'"' || is_value_byte(byte) => {
                 Extension::Quoted
             }
             (Extension::ValueStart | Extension::Token, byte) if is_tchar(byte) => Extension::Token,
@@ -305,9 +267,7 @@ impl Chunked {
     }
 
     fn count_extension(&mut self) -> Result<(), WireError> {
-        if self.extension_line >= CHUNK_EXTENSION_LINE
-            || self.extension_total >= CHUNK_EXTENSION_TOTAL
-        {
+        if self.extension_line >= CHUNK_EXTENSION_LINE || self.extension_total >= CHUNK_EXTENSION_TOTAL {
             return Err(Kind::ChunkExtensionTooLong.into());
         }
         self.extension_line += 1;

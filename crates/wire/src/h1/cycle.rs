@@ -343,7 +343,10 @@ mod tests {
         let mut response = started(Held { trailers: true, ..held(Some(3)) });
         assert_eq!(response.trailers(true), Err(Violation::TrailersEarly));
         let step = response.body(3, true).unwrap();
-        assert_eq!((step.head, step.write, step.complete), (Some(HeadFraming::AddChunked), Write::ChunkAndTrailers, false));
+        assert_eq!(
+            (step.head, step.write, step.complete),
+            (Some(HeadFraming::AddChunked), Write::ChunkAndTrailers, false)
+        );
         assert_eq!(response.trailers(false), Ok(true));
         assert_eq!(response.trailers(true), Ok(true));
         assert_eq!(response, Response::Complete);

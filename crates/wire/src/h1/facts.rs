@@ -107,12 +107,7 @@ pub(crate) fn collect(block: &[u8], spans: &[FieldSpan]) -> Result<FieldFacts, W
 }
 
 #[inline]
-fn read_field(
-    block: &[u8],
-    span: &FieldSpan,
-    facts: &mut FieldFacts,
-    seen: &mut Seen,
-) -> Result<(), WireError> {
+fn read_field(block: &[u8], span: &FieldSpan, facts: &mut FieldFacts, seen: &mut Seen) -> Result<(), WireError> {
     let (name, value) = (slice(block, span.name), slice(block, span.value));
     if name.eq_ignore_ascii_case(b"host") {
         if facts.host != Host::Missing {
@@ -146,8 +141,7 @@ fn read_field(
             facts.expect_other |= !known;
         }
     } else if name.eq_ignore_ascii_case(b"upgrade") {
-        seen.websocket |=
-            members(value).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+        seen.websocket |= members(value).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
     }
     Ok(())
 }
@@ -155,15 +149,10 @@ fn read_field(
 /// RFC 9110 §8.6: digits and nothing else; no sign, no list, no whitespace inside.
 #[inline]
 fn parse_content_length(value: &[u8]) -> Result<u64, WireError> {
-    if value.is_empty()
-        || value.len() > CONTENT_LENGTH_DIGITS
-        || !value.iter().all(u8::is_ascii_digit)
-    {
+    if value.is_empty() || value.len() > CONTENT_LENGTH_DIGITS || !value.iter().all(u8::is_ascii_digit) {
         return Err(Kind::ContentLengthBad.into());
     }
-    Ok(value
-        .iter()
-        .fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
+    Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
 }
 
 /// RFC 9112 §6.1, §6.3: `chunked`, once, and nothing else. A well-formed list of other codings that does end in
@@ -175,9 +164,7 @@ fn check_transfer_encoding(value: &[u8]) -> Result<(), WireError> {
     }
     let last = members(value).last().unwrap_or_default();
     let before = members(value).count() - 1;
-    let sound = members(value)
-        .take(before)
-        .all(|coding| is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked"));
+    let sound = members(value).take(before).all(|coding| is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked"));
     Err(if sound && last.eq_ignore_ascii_case(b"chunked") {
         Kind::TransferEncodingUnknown.into()
     } else {
@@ -187,11 +174,7 @@ fn check_transfer_encoding(value: &[u8]) -> Result<(), WireError> {
 
 /// Applies the rules that need method, target and version. `block` is the field block that the facts were read from.
 #[inline]
-pub fn judge(
-    line: &RequestLine<'_>,
-    facts: &FieldFacts,
-    block: &[u8],
-) -> Result<Request, WireError> {
+pub fn judge(line: &RequestLine<'_>, facts: &FieldFacts, block: &[u8]) -> Result<Request, WireError> {
     let http11 = line.version == Version::Http11;
     if facts.framing == Framing::Chunked && !http11 {
         return Err(Kind::TransferEncodingOn10.into());

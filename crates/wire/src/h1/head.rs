@@ -96,8 +96,7 @@ pub fn parse_head<'b>(
         return incomplete(buf, limits);
     };
 
-    let mut headers: [MaybeUninit<Header<'b>>; FIELDS_CAP] =
-        [const { MaybeUninit::uninit() }; FIELDS_CAP];
+    let mut headers: [MaybeUninit<Header<'b>>; FIELDS_CAP] = [const { MaybeUninit::uninit() }; FIELDS_CAP];
     let mut request = httparse::Request::new(&mut []);
     let parsed = request.parse_with_uninit_headers(message, &mut headers[..limits.fields_capped()]);
     let Ok(Status::Complete(end)) = parsed else {
@@ -114,32 +113,19 @@ pub fn parse_head<'b>(
     for header in request.headers.iter() {
         let name = span(header.name.as_bytes());
         good &= name.0 == 0 || slice(block, (name.0.wrapping_sub(2), name.0)) == b"\r\n";
-        spans.push(FieldSpan {
-            name,
-            value: span(header.value),
-        });
+        spans.push(FieldSpan { name, value: span(header.value) });
     }
     if !good {
         return incomplete(buf, limits);
     }
     let facts = collect(block, spans)?;
-    Ok(Some(Head {
-        line,
-        skipped,
-        line_len,
-        block,
-        len: skipped + end,
-        facts,
-    }))
+    Ok(Some(Head { line, skipped, line_len, block, len: skipped + end, facts }))
 }
 
 /// The length of the line at the start with its CRLF, when it is complete, well ended and within the limit.
 #[inline]
 fn complete_line(message: &[u8], limits: &HeadLimits) -> Option<usize> {
-    let lf = memchr(
-        b'\n',
-        &message[..message.len().min(limits.request_line.saturating_add(2))],
-    )?;
+    let lf = memchr(b'\n', &message[..message.len().min(limits.request_line.saturating_add(2))])?;
     (lf > 0 && message[lf - 1] == b'\r').then_some(lf + 1)
 }
 

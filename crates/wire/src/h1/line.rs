@@ -84,20 +84,12 @@ pub fn parse_request_line(line: &[u8]) -> Result<RequestLine<'_>, WireError> {
     if space == 0 || start[space] != b' ' || target.is_empty() || !is_target(target) {
         return Err(refuse(line));
     }
-    Ok(RequestLine {
-        method,
-        target: parse_target(method, target)?,
-        version,
-    })
+    Ok(RequestLine { method, target: parse_target(method, target)?, version })
 }
 
 #[inline]
 fn is_target(target: &[u8]) -> bool {
-    target.chunks(32).all(|block| {
-        block
-            .iter()
-            .fold(true, |good, &byte| good & TARGET[byte as usize])
-    })
+    target.chunks(32).all(|block| block.iter().fold(true, |good, &byte| good & TARGET[byte as usize]))
 }
 
 #[inline]
@@ -129,21 +121,13 @@ fn parse_rare_target<'b>(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, 
     let Some(hierarchy) = rest.strip_prefix(b"//").filter(|_| known) else {
         return Err(Kind::BadTarget.into());
     };
-    let end = hierarchy
-        .iter()
-        .position(|&byte| byte == b'/' || byte == b'?')
-        .unwrap_or(hierarchy.len());
+    let end = hierarchy.iter().position(|&byte| byte == b'/' || byte == b'?').unwrap_or(hierarchy.len());
     let (authority, rest) = hierarchy.split_at(end);
     if parse_authority(authority).is_none() {
         return Err(Kind::BadTargetAuthority.into());
     }
     let (path, query) = split_query(rest);
-    Ok(Target::Absolute {
-        scheme,
-        authority,
-        path: if path.is_empty() { b"/" } else { path },
-        query,
-    })
+    Ok(Target::Absolute { scheme, authority, path: if path.is_empty() { b"/" } else { path }, query })
 }
 
 #[inline]
@@ -169,9 +153,7 @@ fn refuse(line: &[u8]) -> WireError {
         return Kind::BadRequestLine.into();
     }
     match version {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             Kind::UnsupportedVersion.into()
         }
         _ => Kind::BadVersion.into(),
@@ -183,10 +165,7 @@ fn refuse(line: &[u8]) -> WireError {
 /// Only method and target are looked at: a wrong version is found when the line is complete.
 #[cold]
 pub(crate) fn check_prefix(line: &[u8]) -> Result<(), WireError> {
-    let method_len = line
-        .iter()
-        .position(|&byte| !is_tchar(byte))
-        .unwrap_or(line.len());
+    let method_len = line.iter().position(|&byte| !is_tchar(byte)).unwrap_or(line.len());
     let rest = match line.get(method_len) {
         None => return Ok(()),
         Some(b' ') if method_len > 0 => &line[method_len + 1..],

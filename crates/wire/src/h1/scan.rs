@@ -42,11 +42,7 @@ pub struct HeadScan {
 
 impl Default for HeadScan {
     fn default() -> Self {
-        Self {
-            place: Place::Start { skipped: false },
-            position: 0,
-            fields: 0,
-        }
+        Self { place: Place::Start { skipped: false }, position: 0, fields: 0 }
     }
 }
 
@@ -58,11 +54,7 @@ impl HeadScan {
         while self.place != Place::End {
             if !self.step(window, limits)? {
                 // A head that fills the window without an end can only grow beyond it.
-                return if buf.len() >= limits.head {
-                    Err(Kind::HeadTooLarge.into())
-                } else {
-                    Ok(false)
-                };
+                return if buf.len() >= limits.head { Err(Kind::HeadTooLarge.into()) } else { Ok(false) };
             }
         }
         Ok(true)
@@ -86,12 +78,7 @@ impl HeadScan {
         }
     }
 
-    fn request_line(
-        &mut self,
-        rest: &[u8],
-        skipped: bool,
-        limits: &HeadLimits,
-    ) -> Result<bool, WireError> {
+    fn request_line(&mut self, rest: &[u8], skipped: bool, limits: &HeadLimits) -> Result<bool, WireError> {
         if matches!(rest, [b'\r' | b'\n', ..]) {
             return match line_end(rest)? {
                 false => Ok(false),
@@ -106,12 +93,9 @@ impl HeadScan {
         // The CR may be the last byte of a line of the full length; only the LF behind it decides.
         let reach = &rest[..rest.len().min(limits.request_line.saturating_add(2))];
         let lf = memchr(b'\n', reach);
-        let Some((line, lf)) = lf.and_then(|lf| Some((reach[..lf].strip_suffix(b"\r")?, lf)))
-        else {
+        let Some((line, lf)) = lf.and_then(|lf| Some((reach[..lf].strip_suffix(b"\r")?, lf))) else {
             // Faults count from left to right: bytes within the limit, then the limit, then the LF without CR.
-            let line = lf.map_or(reach.strip_suffix(b"\r").unwrap_or(reach), |lf| {
-                &reach[..lf]
-            });
+            let line = lf.map_or(reach.strip_suffix(b"\r").unwrap_or(reach), |lf| &reach[..lf]);
             check_prefix(&line[..line.len().min(limits.request_line)])?;
             return match lf {
                 _ if line.len() > limits.request_line => Err(Kind::RequestLineTooLong.into()),

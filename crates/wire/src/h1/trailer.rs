@@ -72,14 +72,8 @@ mod tests {
 
     #[test]
     fn rfc9110_6_5_1_forbidden_names() {
-        assert!(
-            FORBIDDEN.windows(2).all(|pair| pair[0] < pair[1]),
-            "the list must be sorted to be searched"
-        );
-        assert!(
-            FORBIDDEN.iter().all(|name| name.len() < KEPT),
-            "a kept prefix must not equal a longer name"
-        );
+        assert!(FORBIDDEN.windows(2).all(|pair| pair[0] < pair[1]), "the list must be sorted to be searched");
+        assert!(FORBIDDEN.iter().all(|name| name.len() < KEPT), "a kept prefix must not equal a longer name");
         for name in FORBIDDEN {
             let mut found = TrailerName::default();
             for byte in name.to_ascii_uppercase() {

@@ -93,10 +93,7 @@ impl Reader {
             State::Head(_) if self.buffer.is_empty() => End::Idle,
             State::Head(_) | State::Body(_) => End::Partial,
         };
-        Transcript {
-            requests: self.requests,
-            end,
-        }
+        Transcript { requests: self.requests, end }
     }
 
     /// Reads one element; false when more bytes are needed or nothing more will be read.
@@ -137,8 +134,7 @@ impl Reader {
             Ok(request) => {
                 let line = &self.buffer[head.skipped..head.skipped + head.line_len];
                 let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-                self.requests
-                    .push(seen(&head, target, &self.spans, &request));
+                self.requests.push(seen(&head, target, &self.spans, &request));
                 let len = head.len;
                 self.buffer.drain(..len);
                 self.state = State::Body(BodyDecoder::new(request.body));
@@ -149,26 +145,19 @@ impl Reader {
     }
 
     fn body(&mut self) -> bool {
-        let (State::Body(decoder), Some(request)) = (&mut self.state, self.requests.last_mut())
-        else {
+        let (State::Body(decoder), Some(request)) = (&mut self.state, self.requests.last_mut()) else {
             return false;
         };
         let piece = match decoder.decode(&self.buffer) {
             Ok(piece) => piece,
             Err(error) => {
-                assert_eq!(
-                    decoder.decode(b"0\r\n\r\n"),
-                    Err(error),
-                    "an error must be final"
-                );
+                assert_eq!(decoder.decode(b"0\r\n\r\n"), Err(error), "an error must be final");
                 return self.end(End::Error(error));
             }
         };
         assert_eq!(piece.done, decoder.is_done());
         assert!(piece.consumed <= self.buffer.len() && piece.data.end <= piece.consumed);
-        request
-            .body
-            .extend_from_slice(&self.buffer[piece.data.clone()]);
+        request.body.extend_from_slice(&self.buffer[piece.data.clone()]);
         let used_up = piece.consumed == self.buffer.len();
         self.buffer.drain(..piece.consumed);
         if !piece.done {
@@ -195,12 +184,7 @@ impl Reader {
 fn seen(head: &Head<'_>, target: &[u8], spans: &[FieldSpan], request: &Request) -> Seen {
     let (path, query, authority): (&[u8], &[u8], _) = match head.line.target {
         Target::Origin { path, query } => (path, query, None),
-        Target::Absolute {
-            authority,
-            path,
-            query,
-            ..
-        } => (path, query, Some(authority.to_vec())),
+        Target::Absolute { authority, path, query, .. } => (path, query, Some(authority.to_vec())),
         Target::Authority(authority) => (b"", b"", Some(authority.to_vec())),
         Target::Asterisk => (b"*", b"", None),
     };
@@ -214,10 +198,7 @@ fn seen(head: &Head<'_>, target: &[u8], spans: &[FieldSpan], request: &Request) 
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
         },
-        fields: spans
-            .iter()
-            .map(|s| (s.name(head.block).to_vec(), s.value(head.block).to_vec()))
-            .collect(),
+        fields: spans.iter().map(|s| (s.name(head.block).to_vec(), s.value(head.block).to_vec())).collect(),
         framing: request.body,
         keep_alive: request.keep_alive,
         expect_continue: request.expect_continue,
@@ -233,10 +214,7 @@ pub(crate) fn read<'s>(segments: impl IntoIterator<Item = &'s [u8]>) -> Transcri
 }
 
 /// The transcript of these segments.
-pub(crate) fn read_within<'s>(
-    limits: HeadLimits,
-    segments: impl IntoIterator<Item = &'s [u8]>,
-) -> Transcript {
+pub(crate) fn read_within<'s>(limits: HeadLimits, segments: impl IntoIterator<Item = &'s [u8]>) -> Transcript {
     let mut reader = Reader::new(limits);
     for segment in segments {
         reader.receive(segment);
