@@ -370,3 +370,18 @@ def test_a_broken_body_is_answered_and_the_application_told(backend: Backend) ->
 
     talk(backend, app, conversation)
     assert seen == [b"good", "http.disconnect", "ClientDisconnected"]
+
+
+def test_a_request_behind_a_body_that_receive_itself_read_is_not_lost(backend: Backend) -> None:
+    """The head comes in two segments; the second brings more than one read takes, and the next request behind it."""
+    size = 150_000  # one read takes 128 KiB, a Unix socket holds a little more than 200 KB
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        head = post(size)
+        await client.send(head[:20])
+        await wait_until(lambda: server.engine.stats()["bytes_received"] == 20)
+        await client.send(head[20:] + BIG[:size] + b"GET /next HTTP/1.1\r\nhost: test\r\n\r\n")
+        assert (await client.response()).body == BIG[:size]
+        assert (await client.response()).body == b""
+
+    talk(backend, echo, conversation)
