@@ -194,7 +194,6 @@ fn led_by_disconnect(error: &Bound<'_, PyAny>, depth: u32) -> bool {
     if depth == 0 {
         return false;
     }
-    let py = error.py();
     let before = |link: &str| error.getattr(link).ok().filter(|before| !before.is_none());
     if error.is_instance_of::<PyBaseExceptionGroup>() {
         let parts = error.getattr("exceptions").and_then(|parts| parts.try_iter()?.collect::<PyResult<Vec<_>>>());

@@ -136,8 +136,9 @@ fn received(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) {
             let used = process(py, core, key, &joined);
             core.with(|inner| {
                 if let Some(conn) = inner.conns.get_mut(key) {
-                    // Nothing can have been kept meanwhile: this connection's bytes are all in `joined`.
                     joined.drain(..used);
+                    // `receive()` may have read on meanwhile and kept what it had no use for.
+                    joined.append(&mut conn.input);
                     conn.input = joined;
                 }
             });
