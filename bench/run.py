@@ -45,6 +45,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     add("--fresh", action="store_true", help="bring the peers up to date")
     add("--no-store", action="store_true", help="do not keep the result")
     add("--render", type=Path, metavar="FILE", help="print the table of a stored result and stop")
+    add("--readme", type=Path, metavar="FILE", help="put the table of a stored result into README.md and stop")
     return parser.parse_args(words)
 
 
@@ -136,6 +137,9 @@ def main() -> int:
     try:
         if args.render is not None:
             show(json.loads(args.render.read_text()))
+            return 0
+        if args.readme is not None:
+            report.put_into_readme(args.readme, environment.ROOT / "README.md")
             return 0
         return run(args)
     except (RigError, OSError) as error:

@@ -88,3 +88,14 @@ def heading(document: dict[str, Any]) -> str:
         f"medians of {settings['rounds']} rounds of {settings['seconds']:g} s; "
         f"load average at the start {document['load_average']}.\n{names}"
     )
+
+
+def put_into_readme(stored: Path, readme: Path) -> None:
+    """Replace what stands between the README's two marks by the table of a stored result."""
+    document = json.loads(stored.read_text())
+    begin, end = "<!-- bench -->", "<!-- /bench -->"
+    before, _, rest = readme.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    link = f"Stored as [bench/results/{stored.name}](bench/results/{stored.name})."
+    lines = [heading(document), "", link, "", table(document)]
+    readme.write_text("\n".join([before + begin, *lines, end]) + after)
