@@ -90,7 +90,7 @@ class Changes:
         self.directories = wanted.directories
         self._delay = max(config.reload_delay, LOOK)
         self._changed: set[str] = set()
-        accept: Callable[[Any, str], bool] = lambda _, path: wanted(path)  # noqa: E731
+        accept: Callable[[Any, str], bool] = lambda _, path: wanted(path)  # noqa: E731 - a def could not carry this type
         self._watch: Generator[set[tuple[Any, str]], None, None] = watch(
             *self.directories,
             watch_filter=accept,

@@ -39,7 +39,7 @@ class Child:
             file.flush()
             file.seek(0)
             passed = (file.fileno(), other.fileno(), *(listener.fileno() for listener in sockets))
-            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
             # -P: the current directory is not to lead the import path while Swell itself is imported.
             command = [sys.executable, *flags, "-P", "-m", "swell.worker.child", *map(str, passed)]
             try:

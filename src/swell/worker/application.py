@@ -148,7 +148,7 @@ def _detect(application: Callable[..., Any], name: str) -> Literal["asgi3", "asg
 def _call_of(application: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isroutine(application) or isinstance(application, functools.partial):
         return application
-    return getattr(application, "__call__", application)  # noqa: B004
+    return getattr(application, "__call__", application)  # noqa: B004 - its signature is wanted
 
 
 def _required(application: Callable[..., Any]) -> int | None:

@@ -28,7 +28,7 @@ def _strip(report: TracebackException | None, seen: set[int]) -> None:
     if report.stack:
         kept = [frame for frame in report.stack if not _machinery(frame)]
         # Without a frame there is no heading either: a syntax error names its own place.
-        report.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
+        report.stack = StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]  # typeshed omits None
     _strip(report.__cause__, seen)
     _strip(report.__context__, seen)
     for member in report.exceptions or ():
