@@ -12,6 +12,7 @@ from swell.config import OPTIONS, ConfigError
 from swell.config.arguments import read_arguments
 from swell.config.layers import Effective
 from swell.config.sources import load
+from swell.config.workers import WorkerRange
 
 
 def _load(line: str) -> Effective:
@@ -24,7 +25,7 @@ REAL_LIFE: list[tuple[str, dict[str, Any]]] = [
     ("main:app --reload", {"reload": True}),
     ("app.main:app --host 0.0.0.0 --port 80", {"host": "0.0.0.0", "port": 80}),
     ("app.main:app --proxy-headers --host 0.0.0.0 --port 80", {"proxy_headers": True}),
-    ("--host 0.0.0.0 --port 8000 app.main:app --workers 1", {"app": "app.main:app", "workers": 1}),
+    ("--host 0.0.0.0 --port 8000 app.main:app --workers 1", {"app": "app.main:app", "workers": WorkerRange(1, 1)}),
     ("--factory app:create_app --host=0.0.0.0 --port=5000", {"factory": True, "port": 5000}),
     ("main:app --uds /tmp/uvicorn.sock", {"uds": "/tmp/uvicorn.sock"}),
     ("main:app --fd 0", {"fd": 0}),
@@ -108,7 +109,7 @@ def test_a_choice_without_effect_is_told() -> None:
         ("main:app --http mine:Http", "--http mine:Http: protocol classes"),
         ("main:app --ws none", "--ws none: WebSocket cannot be"),
         ("main:app --h11-max-incomplete-event-size 65536", "--limit-head-size"),
-        ("main:app --workers 4", "--workers 4: this version runs one worker"),
+        ("main:app --workers 8..1", "--workers has a range whose end is below its start"),
         ("main:app --loop zuvloop", "--loop must be one of auto, asyncio, uvloop"),
     ],
 )

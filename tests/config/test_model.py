@@ -13,6 +13,7 @@ import pytest
 
 import swell
 from swell.config import OPTIONS, Config, ConfigError
+from swell.config.workers import WorkerRange
 from swell.errors import SwellError
 
 
@@ -23,7 +24,7 @@ async def _app(scope: object, receive: object, send: object) -> None:
 def test_every_option_has_its_texts() -> None:
     for option in OPTIONS.values():
         assert option.row.help.endswith("."), option.name
-        if option.name.startswith(("limit_", "timeout_")) and option.section != "Process and reload":
+        if option.name.startswith(("limit_", "timeout_")) and option.section != "Workers":
             assert option.row.why, option.name
             assert option.row.answer, option.name
 
@@ -76,7 +77,7 @@ def test_make_takes_uvicorns_keywords() -> None:
     assert config.limit_concurrency is None
     assert config.timeout_graceful_shutdown is None
     assert config.forwarded_allow_ips == OPTIONS["forwarded_allow_ips"].default
-    assert config.workers == 1
+    assert config.workers == WorkerRange(1, 1)
 
 
 def test_none_means_the_default_where_off_makes_no_sense() -> None:
@@ -128,7 +129,10 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"uds": "/x", "fd": 3}, "--uds and --fd both name an address"),
         ({"bind": ["unix:/x", "unix:/x?mode=0660"]}, "names the same path twice"),
         ({"reload": True, "workers": 2}, "--reload runs one worker"),
-        ({"workers": 4}, "--workers 4: this version runs one worker"),
+        ({"workers": 0}, "workers must allow at least one worker"),
+        ({"scale_policy": __file__}, "--scale-policy needs a range of workers"),
+        ({"forecast": "on", "workers": 4}, "--forecast on needs a range of workers"),
+        ({"name": "a/b"}, "--name a/b: use letters"),
         ({"limit_max_requests_jitter": 5}, "--limit-max-requests, which is off"),
         ({"limit_request_line": "64k", "limit_head_size": "32k"}, "is larger than --limit-head-size"),
         ({"request_id_response": True}, "--request-id is off"),

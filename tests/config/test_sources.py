@@ -11,6 +11,7 @@ from swell.config import ConfigError, TcpAddress, UnixAddress
 from swell.config.arguments import read_arguments
 from swell.config.layers import Effective
 from swell.config.sources import load
+from swell.config.workers import WorkerRange
 
 
 def _load(
@@ -131,7 +132,8 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
         ("SWELL_port", "1", "unknown variable SWELL_port"),
         ("SWELL_PORT", "http", "SWELL_PORT must be a whole number"),
         ("SWELL_SSL_KEYFILE", "x", "SWELL_SSL_KEYFILE: this version does not speak TLS"),
-        ("SWELL_WORKERS", "4", "--workers 4: this version runs one worker"),
+        ("SWELL_WORKERS", "four", "SWELL_WORKERS must be a number, a range such as 1..8, or auto"),
+        ("SWELL_WORKERS", "999", "SWELL_WORKERS must be at most 256"),
     ],
 )
 def test_a_wrong_variable_is_refused(tmp_path: Path, name: str, value: str, reason: str) -> None:
@@ -150,10 +152,10 @@ def test_variables_of_platforms_stand_in_for_ours(tmp_path: Path) -> None:
     assert _load(tmp_path, environ=both).config.forwarded_allow_ips == ("*",)
 
 
-def test_a_platform_that_asks_for_workers_is_told_and_served(tmp_path: Path) -> None:
+def test_a_platform_that_asks_for_workers_gets_them(tmp_path: Path) -> None:
     effective = _load(tmp_path, environ={"WEB_CONCURRENCY": "4"})
-    assert effective.config.workers == 1
-    assert effective.notes == ("WEB_CONCURRENCY=4 has no effect: this version runs one worker",)
+    assert effective.config.workers == WorkerRange(4, 4)
+    assert effective.origins["workers"] == "WEB_CONCURRENCY"
 
 
 def test_a_kubernetes_service_called_swell_is_not_taken_for_options(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_two_ways_in_one_place_contradict_each_other(tmp_path: Path, line: str) 
 
 def test_reload_on_the_command_line_wins_over_workers_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "swell.toml").write_text("workers = 4\n")
-    assert _load(tmp_path, "main:app --reload").config.workers == 1
+    assert _load(tmp_path, "main:app --reload").config.workers == WorkerRange(1, 1)
     assert "--reload runs one worker" in _problems(tmp_path, "main:app --reload --workers 4")
 
 

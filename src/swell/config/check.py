@@ -7,13 +7,19 @@ whether a file that an option names exists.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from swell.config.workers import WorkerRange
 
 if TYPE_CHECKING:
     from swell.config.model import Config
 
 __all__ = ["contradictions"]
+
+# It becomes a directory's name.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
 def contradictions(config: Config) -> Iterator[str]:
@@ -39,15 +45,18 @@ def _addresses(config: Config) -> Iterator[str]:
 
 
 def _processes(config: Config) -> Iterator[str]:
-    if config.reload and config.workers > 1:
+    if config.reload and config.workers != WorkerRange(1, 1):
         yield "--reload runs one worker and cannot be combined with --workers: drop one of them"
-    elif config.workers > 1:
-        yield (
-            f"--workers {config.workers}: this version runs one worker. Start one Swell per core, each with its own"
-            " address, behind a load balancer"
-        )
     if config.reload and callable(config.app):
         yield "reload needs the application as an import string, MODULE:ATTRIBUTE, to import it anew"
+    if callable(config.app) and config.spawn == "fresh":
+        yield "spawn fresh needs the application as an import string, MODULE:ATTRIBUTE, to import it in each worker"
+    if config.workers.fixed and config.forecast != "off":
+        yield f"--forecast {config.forecast} needs a range of workers, such as --workers 1..8"
+    if config.workers.fixed and config.scale_policy is not None:
+        yield "--scale-policy needs a range of workers, such as --workers 1..8"
+    if config.name and not NAME.fullmatch(config.name):
+        yield f"--name {config.name}: use letters, digits, '.', '_' and '-', at most 64 of them"
     if config.limit_max_requests_jitter and config.limit_max_requests is None:
         yield "--limit-max-requests-jitter is added to --limit-max-requests, which is off: set it too"
 
@@ -67,6 +76,8 @@ def _files(config: Config) -> Iterator[str]:
         yield f"--env-file {config.env_file}: there is no such file"
     if isinstance(config.log_config, str) and not os.path.isfile(config.log_config):
         yield f"--log-config {config.log_config}: there is no such file"
+    if config.scale_policy is not None and not os.path.isfile(config.scale_policy):
+        yield f"--scale-policy {config.scale_policy}: there is no such file"
     if not os.path.isdir(config.app_dir):
         yield f"--app-dir {config.app_dir}: there is no such directory"
     for directory in config.reload_dir:

@@ -20,8 +20,9 @@ PREFIX = "SWELL_"
 CONFIG_VARIABLE = "SWELL_CONFIG"  # the path of the file, as --config
 
 # Kubernetes and Docker links describe a service called "swell" to every container with variables of these names.
-_SERVICE_LINK = re.compile(r"SWELL_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?|NAME|ENV_\w+)")
-_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
+_SERVICE_LINK = re.compile(r"SWELL_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?|ENV_\w+)")
+# Two of them share a name with an option, whose value never looks like theirs.
+_SERVICE_VALUES = {"SWELL_PORT": re.compile(r"(tcp|udp|sctp)://"), "SWELL_NAME": re.compile(r"/")}
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:
@@ -33,7 +34,8 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
             _mention_uvicorn(name, layer)
         if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not value:
             continue
-        if _SERVICE_LINK.fullmatch(name) or (name == "SWELL_PORT" and _SERVICE_URL.match(value)):
+        pattern = _SERVICE_VALUES.get(name)
+        if _SERVICE_LINK.fullmatch(name) or (pattern is not None and pattern.match(value)):
             layer.notes.append(f"{name} describes a service called swell and is not an option; it was not read")
             continue
         key = name.removeprefix(PREFIX).lower()
@@ -51,10 +53,6 @@ def _read_platform(environ: Mapping[str, str], layer: Layer) -> None:
         for name in option.row.environment:
             value = environ.get(name, "").strip()
             if not value or environ.get(option.variable):
-                continue
-            if option.name == "workers" and value != "1":
-                # set by platforms for whatever runs on them, so it must not stop us as --workers would
-                layer.notes.append(f"{name}={value} has no effect: this version runs one worker")
                 continue
             layer.put(option, value, name)
 

@@ -63,7 +63,7 @@ _ROWS = (
     ),
     Foreign(
         "timeout_worker_healthcheck",
-        accepted={None: "there is one worker and nothing that watches it, so this has no effect"},
+        accepted={None: "Swell watches the event loop itself: see --timeout-worker-stuck; this has no effect"},
     ),
     *(
         Foreign(name, _TLS)

@@ -17,10 +17,11 @@ from typing import Any, Generic, TypeVar
 
 from swell.config.address import parse_address
 from swell.config.units import OFF_WORDS, read_duration, read_size, show_duration, show_size
+from swell.config.workers import WorkerRange, read_workers, show_workers
 
 __all__ = [
     "Kind", "addresses", "application", "auto_flag", "choice", "directory", "duration", "field_name", "file", "flag",
-    "headers", "integer", "log_settings", "names", "networks", "number", "off", "size", "text", "words",
+    "headers", "integer", "log_settings", "names", "networks", "number", "off", "size", "text", "words", "workers",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -89,6 +90,10 @@ def integer(minimum: int, maximum: int, metavar: str = "N") -> Kind[int]:
 def number(metavar: str = "N") -> Kind[int]:
     """A count of at least one."""
     return integer(1, 2**31 - 1, metavar)
+
+
+def workers() -> Kind[WorkerRange]:
+    return Kind("number, range or auto", "N|MIN..MAX|auto", read_workers, show_workers)
 
 
 def flag() -> Kind[bool]:

@@ -23,10 +23,11 @@ from swell.config.sections import (
     Limits,
     Listen,
     Logs,
-    Process,
     Proxies,
+    Reload,
     Timeouts,
     WebSocket,
+    Workers,
 )
 from swell.errors import ConfigError
 
@@ -45,7 +46,7 @@ def find_option(name: str) -> Option | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Application, Listen, Process, Http, Limits, Timeouts, WebSocket, Proxies, Logs):
+class Config(Application, Listen, Workers, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs):
     """All options. Durations are seconds, sizes are bytes, `None` is off.
 
     The constructor reads every value as the command line would and raises `ConfigError` for a value out of range, or

@@ -11,13 +11,15 @@ from swell.config.sections.http import Http
 from swell.config.sections.limits import Limits
 from swell.config.sections.listen import Listen
 from swell.config.sections.logs import Logs
-from swell.config.sections.process import Process
 from swell.config.sections.proxies import Proxies
+from swell.config.sections.reload import Reload
 from swell.config.sections.timeouts import Timeouts
 from swell.config.sections.websocket import WebSocket
+from swell.config.sections.workers import Workers
 
 __all__ = [
-    "SECTIONS", "Application", "Http", "Limits", "Listen", "Logs", "Process", "Proxies", "Timeouts", "WebSocket",
+    "SECTIONS", "Application", "Http", "Limits", "Listen", "Logs", "Proxies", "Reload", "Timeouts", "WebSocket",
+    "Workers",
 ]  # fmt: skip
 
-SECTIONS = (Application, Listen, Process, Http, Limits, Timeouts, WebSocket, Proxies, Logs)
+SECTIONS = (Application, Listen, Workers, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs)

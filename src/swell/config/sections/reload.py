@@ -1,36 +1,21 @@
-"""Options: the life of the process, and reloading during development."""
+"""Options: reloading during development."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from swell.config.kinds import duration, flag, integer, names, number, off
+from swell.config.kinds import duration, flag, names
 from swell.config.option import option
 
-__all__ = ["Process"]
+__all__ = ["Reload"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Process:
+class Reload:
     __slots__ = ()
-    title: ClassVar[str] = "Process and reload"
+    title: ClassVar[str] = "Reload"
 
-    workers: int = option(
-        number(),
-        1,
-        "Worker processes. This version runs one.",
-        environment=("WEB_CONCURRENCY",),
-        uvicorn="uvicorn runs several; Swell refuses more than one, and notes a WEB_CONCURRENCY that it cannot follow",
-    )
-    limit_max_requests: int | None = option(
-        off(number()),
-        None,
-        "End the worker, gracefully, after this many requests, for a service manager to start anew.",
-    )
-    limit_max_requests_jitter: int = option(
-        integer(0, 2**31 - 1), 0, "A random number up to this is added to --limit-max-requests."
-    )
     reload: bool = option(
         flag(),
         False,
