@@ -104,6 +104,57 @@ def test_a_disconnect_that_a_framework_wrapped_is_quiet_too(backend: Backend) ->
     go_away(backend, app, Connection.reset, running)
 
 
+def test_a_disconnect_that_was_taken_out_of_its_group_is_quiet_too(backend: Backend) -> None:
+    """As sse-starlette does: what is raised then has the group as its context, which holds what is raised."""
+    running = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        running.set()
+        await receive()
+
+        async def push() -> None:
+            await send(start())
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(push())
+        except BaseExceptionGroup as group_error:
+            raise group_error.exceptions[0]  # noqa: B904 - the context is the point
+
+    go_away(backend, app, Connection.reset, running)
+
+
+def test_an_error_beside_such_a_disconnect_is_not_quiet(backend: Backend) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()
+
+        async def push() -> None:
+            await send(start())
+
+        async def fail() -> None:
+            raise LookupError("a bug of the application")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(push())
+                group.create_task(fail())
+        except BaseExceptionGroup as group_error:
+            assert [type(error) for error in group_error.exceptions] == [ClientDisconnected, LookupError]
+            raise group_error.exceptions[0]  # noqa: B904 - the context is the point
+
+    async def scenario(server: InProcess) -> None:
+        server.log.expect(40, "exception in the ASGI application")
+        async with server.connect() as client:
+            await client.request()
+            await wait_until(lambda: server.engine.active == 1)
+            client.reset()
+            await server.wait_idle()
+
+    serving(backend, app, scenario)
+
+
 def test_an_error_of_the_application_itself_is_not_quiet(backend: Backend) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

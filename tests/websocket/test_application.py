@@ -92,6 +92,29 @@ def test_sending_to_a_peer_that_has_gone(backend: Backend) -> None:
     serving(backend, app, scenario)
 
 
+def test_a_disconnect_that_was_taken_out_of_its_group_is_no_error(backend: Backend) -> None:
+    """As a framework does that unwraps groups: the exception's context is the group that holds it."""
+
+    async def handler(socket: Socket) -> None:
+        await socket.accept()
+        assert await socket.next() is None
+        app.note("ending")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(socket.put("anybody there?"))
+        except BaseExceptionGroup as group_error:
+            raise group_error.exceptions[0]  # noqa: B904 - the context is the point
+
+    app = Application(handler)
+
+    async def scenario(server: InProcess) -> None:
+        async with opened(server) as client:
+            client.reset()
+            assert await app.noted() == "ending"
+
+    serving(backend, app, scenario)
+
+
 ACCEPT: dict[str, Any] = {"type": "websocket.accept"}
 CLOSE: dict[str, Any] = {"type": "websocket.close"}
 SEND: dict[str, Any] = {"type": "websocket.send"}
