@@ -1,6 +1,7 @@
 //! The end of an exchange, from either side: the response is complete, the application has returned or raised, the
 //! client has gone, time is up.
 
+use std::collections::HashSet;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
@@ -159,7 +160,7 @@ pub(crate) fn name(inner: &mut Inner, key: Key) -> String {
 pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone: bool) {
     let cancelled = error.is_instance_of::<CancelledError>(py);
     let value = error.into_value(py).into_any();
-    let quiet = if cancelled { gone } else { led_by_disconnect(value.bind(py), CHAIN_MAX) };
+    let quiet = if cancelled { gone } else { led_by_disconnect(value.bind(py), &mut HashSet::new(), CHAIN_MAX) };
     core.with(|inner| {
         let conn = inner.conns.get_mut(link.key);
         let name = match conn.map(|conn| (conn.serial == link.serial, conn.peer.to_string(), conn.request_id.clone())) {
@@ -190,17 +191,23 @@ const CHAIN_MAX: u32 = 32;
 /// True when an exception only says that the client has gone: ours, a framework's word for it, one raised from such an
 /// exception, or a group of nothing else. Ours is raised as well when an application answers an error of its own, such as a
 /// 500, to a client that has gone: then that error decides.
-fn led_by_disconnect(error: &Bound<'_, PyAny>, depth: u32) -> bool {
+///
+/// `seen`: an exception that was taken out of a group and raised has the group as its context, and so leads to itself.
+/// What comes up again adds nothing to the verdict.
+fn led_by_disconnect(error: &Bound<'_, PyAny>, seen: &mut HashSet<*mut ffi::PyObject>, depth: u32) -> bool {
+    if !seen.insert(error.as_ptr()) {
+        return true;
+    }
     if depth == 0 {
         return false;
     }
     let before = |link: &str| error.getattr(link).ok().filter(|before| !before.is_none());
     if error.is_instance_of::<PyBaseExceptionGroup>() {
         let parts = error.getattr("exceptions").and_then(|parts| parts.try_iter()?.collect::<PyResult<Vec<_>>>());
-        return parts.is_ok_and(|parts| parts.iter().all(|part| led_by_disconnect(part, depth - 1)));
+        return parts.is_ok_and(|parts| parts.iter().all(|part| led_by_disconnect(part, seen, depth - 1)));
     }
     if let Some(cause) = before("__cause__") {
-        return led_by_disconnect(&cause, depth - 1);
+        return led_by_disconnect(&cause, seen, depth - 1);
     }
     // Starlette's `ClientDisconnect` and `WebSocketDisconnect`, and their like.
     let named = error.get_type().name().is_ok_and(|name| name.to_string_lossy().contains("Disconnect"));
@@ -208,7 +215,7 @@ fn led_by_disconnect(error: &Bound<'_, PyAny>, depth: u32) -> bool {
     if !named && !cancelled {
         return false;
     }
-    before("__context__").is_none_or(|context| led_by_disconnect(&context, depth - 1))
+    before("__context__").is_none_or(|context| led_by_disconnect(&context, seen, depth - 1))
 }
 
 /// Replaces a response of which nothing was sent by the server's own; later, cuts the connection.
