@@ -153,6 +153,7 @@ def test_second_signal_ends_a_hanging_lifespan_shutdown(loop: str) -> None:
         server.wait_for_log("shutting down")
         server.process.send_signal(signal.SIGINT)
         assert_ends(server)
+        assert "did not end in time" not in server.log, "its time was cut short"
 
 
 @both_loops

@@ -200,9 +200,11 @@ class Server:
         await self._drain(engine)
         stopping = asyncio.ensure_future(lifespan.shutdown())
         # Who asked for the end at once before this began still wants the application to close its files.
-        patience = (None, CANCEL_GRACE) if self._force_exit else (self._force, self._deadline)
+        forced = self._force_exit
+        patience = (None, CANCEL_GRACE) if forced else (self._force, self._deadline)
         if not await self._first(stopping, *patience):
-            log.warning("the application's lifespan shutdown did not end in time")
+            if self._force_exit == forced:  # it was not late when its time was cut short
+                log.warning("the application's lifespan shutdown did not end in time")
             stopping.cancel()
             await lifespan.cancel()
 
