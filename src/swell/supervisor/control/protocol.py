@@ -1,0 +1,128 @@
+"""What the control socket offers: the parent as its application sees it, and the documents that pass.
+
+The parent implements `Instance`; `app` translates HTTP to it; `client` and the commands read the documents. The
+documents are JSON-ready as they are. Readers ignore keys that they do not know, so that keys can be added; a change
+that is none of an addition gets a new prefix beside `/v1`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
+
+from swell.errors import SwellError
+
+__all__ = ["CommandFailed", "Decision", "Explanation", "Instance", "InstanceStatus", "Status", "WorkerStatus"]
+
+InstanceState = Literal["starting", "running", "reloading", "draining", "stopping", "sleeping"]
+WorkerState = Literal["empty", "starting", "ready", "draining", "stopping", "stuck"]
+
+
+class CommandFailed(SwellError):  # noqa: N818 - it says what happened
+    """The instance cannot do that now, or has tried and failed; it runs on as before. The text says what to do."""
+
+
+class InstanceStatus(TypedDict):
+    """`started` is Unix time in seconds; `min`, `max` and `target` count workers."""
+
+    name: str
+    pid: int
+    version: str
+    started: float
+    app: str
+    addresses: list[str]
+    min: int
+    max: int
+    target: int
+    generation: int
+    spawn: str
+    state: InstanceState
+
+
+class Request(TypedDict):
+    """`since_ns` is CLOCK_MONOTONIC of the machine."""
+
+    line: str
+    since_ns: int
+
+
+class WorkerStatus(TypedDict):
+    """A slot of the scoreboard and what the parent knows besides: `id` counts the workers of the instance's life,
+    `age` is in seconds, `cause` says why the worker was started, or why it ends.
+
+    A slot has more keys than these, see `swell._core.Scoreboard`.
+    """
+
+    id: int
+    pid: int
+    generation: int
+    state: WorkerState
+    age: float
+    cause: str
+    requests: int
+    in_flight: int
+    connections: int
+    busy_samples: int
+    samples: int
+    latency: list[int]
+    rss_bytes: int
+    current: NotRequired[Request | None]
+    waiting: NotRequired[list[Request]]
+
+
+class Status(TypedDict):
+    """What `GET /v1/status` answers: workers in the order of their ids, the empty slots left out."""
+
+    instance: InstanceStatus
+    workers: list[WorkerStatus]
+
+
+class Decision(TypedDict):
+    """One change of the number of workers, or one that a guard kept from happening. `at` is Unix time in seconds."""
+
+    at: float
+    before: int
+    after: int
+    rule: str
+    guard: str | None
+    inputs: dict[str, Any]
+    text: str
+
+
+class Explanation(TypedDict):
+    """`now` says why the number is what it is; `decisions` are the latest ones, the oldest first."""
+
+    now: str
+    decisions: list[Decision]
+
+
+class Instance(Protocol):
+    """The parent. Everything is called on its own loop, and several commands may run at once.
+
+    Each command answers `{"text": ...}`, a sentence for people, and what else it likes. One that is at odds with the
+    state of things, such as a reload while the instance ends, raises `CommandFailed`.
+    """
+
+    def status(self) -> dict[str, Any]:
+        """A `Status`."""
+
+    def explain(self, last: int) -> dict[str, Any]:
+        """An `Explanation` with at most `last` decisions."""
+
+    async def scale(self, minimum: int | None, maximum: int | None, count: int | None) -> dict[str, Any]:
+        """Sets the range (`minimum` and `maximum`), or the number within it (`count`, which widens the range where it
+        lies outside). Answers when the new numbers are set, without waiting for workers to start or to end.
+        """
+
+    async def reload(self) -> dict[str, Any]:
+        """Replaces all workers by new ones with the code as it is now. Answers when the new ones are ready; raises
+        `CommandFailed` when they could not start, and the old ones serve on.
+        """
+
+    async def restart(self, worker: int) -> dict[str, Any]:
+        """Replaces one worker, by its id. Answers when its successor is ready."""
+
+    async def drain(self) -> dict[str, Any]:
+        """Ends the instance after the grace that it was configured with. Answers when this has begun."""
+
+    async def stop(self, now: bool) -> dict[str, Any]:
+        """Ends the instance: gracefully, or without waiting for anybody. Answers when this has begun."""

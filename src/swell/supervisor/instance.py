@@ -1,0 +1,226 @@
+"""One running instance's directory: its name, its control socket, its files.
+
+    RUNTIME/NAME/control.sock   what commands connect to, mode 0600; a link when --control names another path
+    RUNTIME/NAME/scoreboard     shared memory of the workers
+    RUNTIME/NAME/pid            the parent's process id
+
+An instance lives as long as its control socket answers, or, without one, as long as its process exists. What dead
+ones have left behind is removed by whoever comes next. Knows nothing of workers or of what the files hold. Called by
+the parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from swell.errors import StartupError
+from swell.supervisor.runtime import CONTROL, PID, answers, instance_names, made
+
+__all__ = ["InstanceDirectory", "check_socket_path"]
+
+_SCOREBOARD = "scoreboard"
+_PID_BESIDE = ".pid"  # until it is complete
+_OURS = (CONTROL, _SCOREBOARD, PID, _PID_BESIDE)
+_LOCK = ".lock"
+# What sockaddr_un holds besides the NUL at its end: 108 bytes on Linux, 104 on BSD and macOS.
+SOCKET_PATH_AT_MOST = 107 if sys.platform == "linux" else 103
+
+
+def check_socket_path(path: Path) -> None:
+    """Raises `StartupError` for a path that no Unix socket can have."""
+    size = len(os.fsencode(path))
+    if size > SOCKET_PATH_AT_MOST:
+        raise StartupError(
+            f"the control socket's path has {size} bytes and a Unix socket takes {SOCKET_PATH_AT_MOST}:"
+            f" choose a shorter --runtime-dir, or --control with a short path ({path})"
+        )
+
+
+def _alive(directory: Path) -> bool:
+    if os.path.lexists(directory / CONTROL):
+        return answers(directory / CONTROL)
+    try:
+        pid = int((directory / PID).read_text(encoding="ascii"))
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return pid > 0
+
+
+def _remove(directory: Path) -> bool:
+    """Removes an instance's directory, unless there are files in it that we did not make."""
+    with contextlib.suppress(OSError):
+        for file in _OURS:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(directory / file)
+        directory.rmdir()
+    return not directory.exists()
+
+
+@dataclass
+class InstanceDirectory:
+    """The directory of one instance, from `claim` to `close`. `listener` is the control socket, if there is one."""
+
+    name: str
+    path: Path
+    listener: socket.socket | None
+    # the socket's file and its inode: at the end, a file that has come in its place is left alone
+    _bound: tuple[Path, int] | None = None
+
+    @property
+    def control(self) -> Path:
+        """Where commands connect."""
+        return self.path / CONTROL
+
+    @property
+    def scoreboard(self) -> Path:
+        """Where the scoreboard is to be made. Nothing is there after `claim`."""
+        return self.path / _SCOREBOARD
+
+    @classmethod
+    def claim(cls, root: Path, default: str, name: str = "", control: str | None = "auto") -> InstanceDirectory:
+        """Takes a name in a runtime directory, and opens the control socket, so that nobody else takes it.
+
+        A `name` that was asked for has to be free; `default` gets a number behind it when it is taken. `control` is
+        `auto`, the path of the socket, or None for an instance without one. Raises `StartupError`.
+        """
+        try:
+            lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            reason = error.strerror or error
+            raise StartupError(f"cannot write into {root}: {reason}; choose another --runtime-dir") from None
+        try:
+            # Held for some file operations only: between the look at a name and the socket that marks it as taken.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _clean(root)
+            if name:
+                if not _free(root / name):
+                    raise StartupError(_taken(root / name))
+                return cls._make(root / name, control)
+            names = (default if number == 1 else f"{default}-{number}" for number in range(1, 1000))
+            free = next((one for one in names if _free(root / one)), None)
+            if free is None:
+                raise StartupError(f"no name like {default} is free in {root}: choose a --name")
+            return cls._make(root / free, control)
+        finally:
+            os.close(lock)
+
+    @classmethod
+    def _make(cls, path: Path, control: str | None) -> InstanceDirectory:
+        if control == "auto":
+            check_socket_path(path / CONTROL)
+        made(path, "choose another --name", private=True)
+        claimed = cls(path.name, path, None)
+        try:
+            claimed.write_pid()
+            if control is not None:
+                target = path / CONTROL if control == "auto" else Path(control).absolute()
+                claimed.listener = _listen(target)
+                claimed._bound = (target, os.stat(target).st_ino)
+                if control != "auto":
+                    os.symlink(target, path / CONTROL)
+        except BaseException:
+            claimed.close()
+            raise
+        return claimed
+
+    @classmethod
+    def adopt(cls, path: Path, listener: socket.socket | None) -> InstanceDirectory:
+        """The directory of the parent that this process takes over from, with the socket that it passed on."""
+        bound = None
+        if listener is not None:
+            target = Path(listener.getsockname())
+            with contextlib.suppress(OSError):
+                bound = (target, os.stat(target).st_ino)
+        adopted = cls(path.name, path, listener, bound)
+        adopted.write_pid()
+        return adopted
+
+    def write_pid(self) -> None:
+        """Says that this process is the instance's parent."""
+        beside = self.path / _PID_BESIDE
+        try:
+            beside.write_text(f"{os.getpid()}\n", encoding="ascii")
+            os.replace(beside, self.path / PID)
+        except OSError as error:
+            raise StartupError(f"cannot write {self.path / PID}: {error.strerror or error}") from None
+
+    def release(self) -> None:
+        """Lets go of it without removing anything: another process has taken over."""
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+        self._bound = None
+
+    def close(self) -> None:
+        """Closes the socket and removes the files."""
+        bound = self._bound
+        self.release()
+        if bound is not None:
+            with contextlib.suppress(OSError):
+                if os.stat(bound[0]).st_ino == bound[1]:
+                    os.unlink(bound[0])
+        _remove(self.path)
+
+
+def _clean(root: Path) -> None:
+    """Removes what dead instances of this user have left behind."""
+    for name in instance_names(root):
+        with contextlib.suppress(OSError):
+            if os.lstat(root / name).st_uid == os.geteuid() and not _alive(root / name):
+                _remove(root / name)
+
+
+def _free(path: Path) -> bool:
+    """Whether nothing is there, but for an empty directory, which somebody left who ended right after making it."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
+    return not os.path.lexists(path)
+
+
+def _taken(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        pid = (path / PID).read_text(encoding="ascii").strip()
+        return (
+            f"an instance named {path.name} runs already (pid {pid}):"
+            f" end it with `swell stop --name {path.name}`, or choose another --name"
+        )
+    return f"{path} is there and is not an instance's directory: choose another --name"
+
+
+def _listen(path: Path) -> socket.socket:
+    """A listening socket at `path` that only its owner can connect to."""
+    check_socket_path(path)
+    try:
+        if stat.S_ISSOCK(os.lstat(path).st_mode) and not answers(path):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StartupError(f"cannot listen on unix:{path}: {error.strerror or error}") from None
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # The file is born with this mode: there is no moment in which somebody else could connect.
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+        listener.listen(64)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        reason = (
+            "there is a file already, or another server" if error.errno == errno.EADDRINUSE else error.strerror or error
+        )
+        raise StartupError(f"cannot listen on unix:{path}: {reason}; choose another --control") from None
+    finally:
+        os.umask(mask)
+    return listener
