@@ -13,17 +13,16 @@ use crate::io::deadlines::Kind;
 use crate::io::outbuf::OutBuf;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
+use crate::listener::Accepting;
 
 /// Connections taken per visit, so that one flood does not starve the others.
 const BATCH: usize = 16;
-/// How long a listener rests when the process has no descriptors left, in milliseconds.
-pub(crate) const REST_MS: u64 = 100;
 
 pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
     for _ in 0..BATCH {
         let Some((fd, wildcard)) = core.with(|inner| {
             let listener = inner.listeners.get(listener)?;
-            let fd = listener.fd.as_ref().filter(|_| listener.accepting)?;
+            let fd = listener.fd.as_ref().filter(|_| listener.accepting == Accepting::Yes)?;
             Some((fd.as_raw_fd(), listener.wildcard))
         }) else {
             return;
@@ -75,16 +74,7 @@ fn refused(core: &Core, listener: usize, error: &io::Error) {
         return;
     }
     core.with(|inner| {
-        let Some(entry) = inner.listeners.get_mut(listener) else { return };
-        if let (true, Some(fd)) = (entry.accepting, &entry.fd) {
-            // Removing fails only for a descriptor that is not registered: nothing to rest then.
-            if inner.poller.remove(fd.as_raw_fd()).is_ok() {
-                entry.accepting = false;
-                let wake = inner.now + REST_MS;
-                inner.resting = Some(wake);
-                inner.poller.wake_at(wake, inner.now);
-            }
-        }
+        inner.rest(listener);
         if inner.now.saturating_sub(inner.last_accept_report) > 10_000 || inner.last_accept_report == 0 {
             inner.last_accept_report = inner.now;
             inner.report(

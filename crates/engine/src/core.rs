@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use pyo3::ffi;
@@ -22,9 +21,9 @@ use crate::io::clock;
 use crate::io::deadlines::Deadlines;
 use crate::io::poller::Poller;
 use crate::io::slots::{Key, Slots};
+use crate::listener::Listener;
 use crate::py::callable::{self, Action, Link};
 use crate::py::names::Names;
-use crate::py::scope::Templates;
 use crate::py::starter::Starter;
 use crate::request_id::RequestIds;
 use crate::settings::Settings;
@@ -104,15 +103,6 @@ pub(crate) struct Inner {
     pub(crate) when_empty: Option<Py<PyAny>>,
     /// Called without arguments when `limit_max_requests` is reached.
     pub(crate) retire: Option<Py<PyAny>>,
-}
-
-pub(crate) struct Listener {
-    /// A duplicate of the descriptor Python owns; None when closed.
-    pub(crate) fd: Option<OwnedFd>,
-    pub(crate) templates: Rc<Templates>,
-    /// Bound to all addresses: the server's address is asked for per connection.
-    pub(crate) wildcard: bool,
-    pub(crate) accepting: bool,
 }
 
 /// Work for Python that a borrow has decided on.

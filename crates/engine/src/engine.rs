@@ -4,21 +4,22 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyIndexError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::access::End;
 use crate::conn::Protocol;
-use crate::core::{level, Core, Listener};
+use crate::core::{level, Core};
 use crate::http::finish;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
+use crate::listener::{Accepting, Listener};
 use crate::py::scope::Templates;
 use crate::settings::Settings;
-use crate::turn::{self, LISTENERS};
+use crate::turn;
 use crate::ws;
 
 /// The data plane of one worker: sockets, connections and the ASGI cycle, driven by one event loop on its own thread.
@@ -64,8 +65,10 @@ impl Engine {
         }
     }
 
-    /// Accepts connections from a listening socket; the caller keeps its own descriptor.
-    fn listen(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
+    /// Adds a listening socket behind the earlier ones and accepts connections from it, unless that is left to others
+    /// for now; the caller keeps its own descriptor.
+    #[pyo3(signature = (fd, accepting = true))]
+    fn listen(&self, py: Python<'_>, fd: RawFd, accepting: bool) -> PyResult<()> {
         let core = self.core()?;
         // SAFETY: the caller's socket is open during this call; a duplicate is kept.
         let fd: OwnedFd = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
@@ -80,24 +83,26 @@ impl Engine {
             &core.settings.root_path,
             core.py.state.is_some() || core.request_ids.is_some(),
         )?);
-        core.with(|inner| {
-            let token = LISTENERS + inner.listeners.len() as u64;
-            inner.poller.add_listener(fd.as_raw_fd(), token)?;
-            inner.listeners.push(Listener { fd: Some(fd), templates, wildcard, accepting: true });
-            Ok(())
+        let accepting = if accepting { Accepting::Yes } else { Accepting::No };
+        core.with(|inner| inner.add_listener(Listener { fd: Some(fd), templates, wildcard, accepting }))?;
+        Ok(())
+    }
+
+    /// Accepts from the listeners at these positions (in the order of `listen`) and from no others, which stay open.
+    /// After `stop_accepting` it changes nothing.
+    fn accept_from(&self, indexes: Vec<usize>) -> PyResult<()> {
+        self.core()?.with(|inner| {
+            let count = inner.listeners.len();
+            if let Some(wrong) = indexes.iter().find(|at| **at >= count) {
+                return Err(PyIndexError::new_err(format!("there is no listener {wrong}: {count} were given")));
+            }
+            Ok(inner.accept_from(&indexes)?)
         })
     }
 
     /// Accepts no more connections. The listening sockets themselves stay open at their owner's.
     fn stop_accepting(&self) -> PyResult<()> {
-        self.core()?.with(|inner| {
-            for listener in &mut inner.listeners {
-                if let (Some(fd), true) = (listener.fd.take(), std::mem::take(&mut listener.accepting)) {
-                    inner.poller.remove(fd.as_raw_fd())?;
-                }
-            }
-            Ok(())
-        })
+        Ok(self.core()?.with(|inner| inner.stop_accepting())?)
     }
 
     /// Begins the end: idle connections are closed, the others after their current response; WebSockets get `code`.

@@ -1,6 +1,5 @@
 //! What happens when a deadline passes. One place, so that the table in the documentation has one counterpart.
 
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use pyo3::prelude::*;
@@ -13,7 +12,6 @@ use crate::io::deadlines::{Kind, KINDS};
 use crate::io::slots::Key;
 use crate::io::socket;
 use crate::lifecycle;
-use crate::turn::LISTENERS;
 use crate::ws;
 
 /// The timer has fired: every deadline that has passed is acted on.
@@ -21,7 +19,7 @@ pub(crate) fn expire(py: Python<'_>, core: &Rc<Core>) {
     core.with(|inner| {
         inner.poller.clear_timer();
         inner.now = clock::coarse_ms();
-        wake_listeners(inner);
+        inner.wake_listeners();
         for kind in KINDS {
             while let Some(slot) = inner.deadlines.pop_due(kind, inner.now) {
                 if let Some(key) = inner.conns.key_at(slot) {
@@ -31,19 +29,6 @@ pub(crate) fn expire(py: Python<'_>, core: &Rc<Core>) {
         }
     });
     core.settle(py);
-}
-
-/// Listeners that rested for want of descriptors accept again.
-fn wake_listeners(inner: &mut Inner) {
-    if inner.resting.is_none_or(|due| due > inner.now) {
-        return;
-    }
-    inner.resting = None;
-    for (at, listener) in inner.listeners.iter_mut().enumerate() {
-        if let (false, Some(fd)) = (listener.accepting, &listener.fd) {
-            listener.accepting = inner.poller.add_listener(fd.as_raw_fd(), LISTENERS + at as u64).is_ok();
-        }
-    }
 }
 
 /// True when the peer has taken something since the deadline was set. The socket alone does not tell: it becomes

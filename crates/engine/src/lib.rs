@@ -12,6 +12,7 @@ mod fault;
 mod http;
 mod io;
 mod lifecycle;
+mod listener;
 mod proxy;
 mod py;
 mod request_id;
