@@ -2,13 +2,14 @@
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
 from swell.worker.asgi import Application
 from swell.worker.settings import EngineSettings
 
-__all__ = ["BUILD_PROFILE", "VERSION", "ClientDisconnected", "Engine", "MessageError"]
+__all__ = ["BUILD_PROFILE", "VERSION", "ClientDisconnected", "Engine", "MessageError", "Scoreboard"]
 
 BUILD_PROFILE: Final[str]
 VERSION: Final[str]
@@ -31,7 +32,10 @@ class Engine:
         context: contextvars.Context,
         report: Callable[[int, str, BaseException | None], object],
         retire: Callable[[], object] | None = None,
-    ) -> Engine: ...
+        board: Scoreboard | None = None,
+        slot: int = 0,
+    ) -> Engine:
+        """With a `board`, the engine writes what it does into `slot` of it, from zero. `IndexError`: no such slot."""
     def fileno(self) -> int: ...
     def turn(self) -> None: ...
     def listen(self, fd: int, accepting: bool = True) -> None: ...
@@ -48,3 +52,57 @@ class Engine:
     def active(self) -> int: ...
     @property
     def task_start(self) -> str: ...
+
+@final
+class Scoreboard:
+    """What every worker is doing: a shared-memory file with one slot per worker.
+
+    Any process of the same user reads it at any time, whatever state the workers are in. Slots count from 0; one that
+    is not there raises `IndexError`.
+    """
+
+    def __new__(cls, path: str | os.PathLike[str]) -> Scoreboard:
+        """Maps an existing scoreboard.
+
+        `ValueError` says what is wrong with the file: none of ours, of another version, truncated.
+        """
+
+    @staticmethod
+    def create(path: str | os.PathLike[str], slots: int) -> Scoreboard:
+        """Makes a new file with empty slots (1 to 4096), mode 0600. `FileExistsError` when there is one already."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def version(self) -> int:
+        """The version of the file's layout."""
+
+    def read(self, slot: int) -> dict[str, Any]:
+        """One slot. Times are `time.monotonic_ns()`, durations nanoseconds, sizes bytes; counters since the start.
+
+        worker, generation, state: as given to `reset` and `set_state`. pid, started_ns.
+        heartbeat_ns: when the event loop last came round to the engine, at least once a second unless it is blocked.
+        turns: how often it did.
+        accepted; connections (open now); handed_over, taken_over (to and from other workers); incoming (on their way).
+        in_flight: requests whose application has not returned. websockets: the same of WebSockets.
+        requests: all of both so far. responses_1xx … responses_5xx; refused (by the server); timed_out.
+        application_errors, bytes_received, bytes_sent.
+        latency: parsed request to the response's last byte. dispatch_delay: arrival to the application's first step.
+        loop_lag: lateness of the engine's own timer. Each has 32 counters: below 1 µs, then up to 2 µs, 4 µs and so on.
+        samples, busy_samples: how often the loop's thread was looked at, and was not waiting for events.
+        cpu_ns, rss_bytes: of the process.
+        pool_size, pool_busy, pool_waiting, gc_pauses, gc_pause_ns: as given to `note`.
+        current: {"line": "GET /x", "since_ns": …} of the request whose first step is running, else None.
+        waiting: up to 32 such, of requests that are suspended, the oldest first.
+        """
+
+    def reset(self, slot: int, worker: int, generation: int) -> None:
+        """Clears the slot for a new worker: everything 0, state "empty"."""
+
+    def set_state(self, slot: int, state: str) -> None:
+        """`state`: "empty", "starting", "ready", "draining", "stopping" or "stuck"; others raise `ValueError`."""
+
+    def note(self, slot: int, **values: int) -> None:
+        """Writes pool_size, pool_busy, pool_waiting, gc_pauses, gc_pause_ns; other names raise `TypeError`."""

@@ -62,6 +62,7 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
                 return;
             }
             inner.stats.accepted += 1;
+            inner.count_connections();
             inner.deadlines.arm(Kind::Head, key.index, inner.now);
         });
     }

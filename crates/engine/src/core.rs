@@ -16,6 +16,7 @@ use swell_wire::h1::head::FieldSpan;
 use swell_wire::limits::HeadLimits;
 
 use crate::access::AccessLog;
+use crate::board::Board;
 use crate::conn::{Conn, Exchange, Running};
 use crate::io::clock;
 use crate::io::deadlines::Deadlines;
@@ -94,6 +95,8 @@ pub(crate) struct Inner {
     pub(crate) fixed: FixedFields,
     pub(crate) stats: Stats,
     pub(crate) access: Option<AccessLog>,
+    /// This worker's place on the scoreboard, if there is one.
+    pub(crate) board: Option<Board>,
     pub(crate) request_ids: Option<Rc<RequestIds>>,
     /// When listeners that had to stop accepting try again (engine milliseconds).
     pub(crate) resting: Option<u64>,
@@ -219,6 +222,7 @@ impl Core {
             fixed: FixedFields::new(&settings),
             stats: Stats::default(),
             access: AccessLog::new(py, &settings)?,
+            board: None,
             request_ids: request_ids.clone(),
             resting: None,
             last_accept_report: 0,
@@ -384,6 +388,22 @@ impl Inner {
             exchange.body.whole = None;
             exchange.body.rest = Vec::new();
             self.exchanges.push(exchange);
+        }
+    }
+
+    /// For the scoreboard: connections have come or gone.
+    #[inline]
+    pub(crate) fn count_connections(&self) {
+        if let Some(board) = &self.board {
+            board.connections(self.conns.len());
+        }
+    }
+
+    /// For the scoreboard: an application was called or has returned.
+    #[inline]
+    pub(crate) fn count_active(&self) {
+        if let Some(board) = &self.board {
+            board.in_flight(self.stats.requests, self.active);
         }
     }
 

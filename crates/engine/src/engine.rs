@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::access::End;
+use crate::board::Scoreboard;
 use crate::conn::Protocol;
 use crate::core::{level, Core};
 use crate::http::finish;
@@ -37,7 +38,8 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (settings, event_loop, application, *, state, context, report, retire = None))]
+    #[pyo3(signature = (settings, event_loop, application, *, state, context, report, retire = None, board = None, slot = 0))]
+    #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         settings: Settings,
         event_loop: &Bound<'_, PyAny>,
@@ -46,9 +48,15 @@ impl Engine {
         context: Py<PyAny>,
         report: Py<PyAny>,
         retire: Option<Py<PyAny>>,
+        board: Option<&Bound<'_, Scoreboard>>,
+        slot: usize,
     ) -> PyResult<Self> {
+        let board = board.map(|board| board.get().board(slot)).transpose()?;
         let core = Core::new(settings, event_loop, application, state, context, report)?;
-        core.with(|inner| inner.retire = retire);
+        core.with(|inner| {
+            inner.retire = retire;
+            inner.board = board;
+        });
         Ok(Self { core: Some(core) })
     }
 

@@ -4,6 +4,7 @@
 
 mod accept;
 mod access;
+mod board;
 mod conn;
 mod core;
 mod engine;
@@ -32,6 +33,7 @@ fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add("ClientDisconnected", py.get_type::<py::errors::ClientDisconnected>())?;
     module.add("MessageError", py.get_type::<py::errors::MessageError>())?;
+    module.add_class::<board::Scoreboard>()?;
     module.add_class::<engine::Engine>()?;
     Ok(())
 }

@@ -62,6 +62,7 @@ fn leave_queue(inner: &mut Inner, key: Key) {
 pub(crate) fn remove(inner: &mut Inner, key: Key) {
     inner.deadlines.disarm_all(key.index);
     if let Some(conn) = inner.conns.remove(key) {
+        inner.count_connections();
         // The client tuple and the like are plain objects, but their end is not ours to run inside a borrow.
         let Conn { client, server, memo, mut out, .. } = conn;
         out.reclaim(&mut inner.spare);

@@ -36,10 +36,14 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     }
     core.py.starter.prepare(py)?;
     let started = clock::precise_ns();
+    let mut now = started;
     let mut events = Events::new();
     let mut result = Ok(());
     loop {
         if let Err(error) = core.with(|inner| {
+            if let Some(board) = &mut inner.board {
+                board.turn(now);
+            }
             inner.now = clock::coarse_ms();
             inner.fixed.refresh();
             inner.poller.poll(&mut events)
@@ -61,7 +65,11 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
         if let Some(error) = core.take_fatal() {
             result = Err(error);
         }
-        if result.is_err() || events.len() < Events::CAPACITY || clock::precise_ns() - started > BUDGET_NS {
+        if result.is_err() || events.len() < Events::CAPACITY {
+            break;
+        }
+        now = clock::precise_ns();
+        if now - started > BUDGET_NS {
             break;
         }
     }
@@ -123,6 +131,9 @@ fn settle_all(py: Python<'_>, core: &Rc<Core>) {
         // The clock is coarse: the timer may have fired a moment too early for a rest to be over.
         if let Some(due) = inner.deadlines.next().into_iter().chain(inner.resting).min() {
             inner.poller.wake_at(due, inner.now);
+        }
+        if let Some(board) = &inner.board {
+            board.publish(&inner.stats);
         }
         let trouble = inner.access.as_mut()?.hand_over();
         let work = trouble.is_some();

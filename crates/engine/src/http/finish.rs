@@ -86,6 +86,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
     let limit = core.settings.limit_concurrency;
     let situation = core.with(|inner| {
         inner.active -= usize::from(!link.websocket);
+        inner.count_active();
         if limit > 0 {
             read::admit_queued(inner, limit);
         }

@@ -266,6 +266,7 @@ pub(crate) fn start(
     core.with(|inner| {
         inner.active += usize::from(!link.websocket);
         inner.stats.requests += 1;
+        inner.count_active();
         if inner.stats.requests == core.settings.limit_max_requests {
             inner.wakes.extend(inner.retire.take().map(Wake::Call));
         }

@@ -1,0 +1,29 @@
+//! The scoreboard: what every worker is doing, in one shared-memory file that any process can read at any time.
+//!
+//! | file | what |
+//! |---|---|
+//! | `layout.rs` | where each number is: the header, one slot per worker, words, histograms, texts |
+//! | `map.rs` | the file: made, opened, checked, mapped |
+//! | `text.rs` | request lines, guarded by a sequence number |
+//! | `writer.rs` | what an engine writes into its slot |
+//! | `peers.rs` | what an engine reads and writes in the slots of others |
+//! | `reader.rs` | one slot as a Python dict |
+//! | `python.rs` | the class `swell._core.Scoreboard` |
+//!
+//! Every number is one word that has one writer, stored whole: a writer that dies at any point leaves each as it was
+//! or as it was to be. Two numbers read together may belong to two moments, a few microseconds apart. No IPC, no lock
+//! and no locked instruction on a request's way. Not known here: who reads it and what is made of it.
+
+#[allow(dead_code, reason = "written by what follows")]
+mod layout;
+mod map;
+#[allow(dead_code, reason = "for the engines that hand connections to each other")]
+mod peers;
+mod python;
+mod reader;
+#[allow(dead_code, reason = "written by what follows")]
+mod text;
+mod writer;
+
+pub(crate) use self::python::Scoreboard;
+pub(crate) use self::writer::Board;

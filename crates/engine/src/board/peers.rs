@@ -1,0 +1,65 @@
+//! The slots of the other workers, as an engine sees them: is there somebody with less to do?
+
+use std::sync::atomic::Ordering;
+
+use super::layout::{Slot, Word, READY};
+use super::Board;
+
+/// What a worker that takes connections has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PeerLoad {
+    /// Connections that it has.
+    pub(crate) connections: u64,
+    /// Connections on their way to it.
+    pub(crate) incoming: u64,
+    /// How busy its loop was in the last second or so, in thousandths.
+    pub(crate) busy: u64,
+}
+
+impl Board {
+    /// Slots there are, this engine's own among them.
+    pub(crate) fn slots(&self) -> usize {
+        self.map().slots()
+    }
+
+    /// The load of the worker in `slot`. None unless it is ready to take connections. Four loads.
+    pub(crate) fn peer_load(&self, slot: usize) -> Option<PeerLoad> {
+        let slot = self.map().slot(slot)?;
+        (slot.get(Word::State) == READY).then(|| PeerLoad {
+            connections: slot.get(Word::Connections),
+            incoming: slot.get(Word::Incoming),
+            busy: slot.get(Word::Busy),
+        })
+    }
+
+    /// `count` connections are on their way to `slot`.
+    pub(crate) fn add_incoming(&self, slot: usize, count: u64) {
+        if let Some(slot) = self.map().slot(slot) {
+            change(slot, |incoming| incoming.saturating_add(count));
+        }
+    }
+
+    /// They have arrived, or do not go there after all. Never below 0: the slot may have been reset meanwhile.
+    pub(crate) fn remove_incoming(&self, slot: usize, count: u64) {
+        if let Some(slot) = self.map().slot(slot) {
+            change(slot, |incoming| incoming.saturating_sub(count));
+        }
+    }
+
+    /// A connection went to another worker.
+    pub(crate) fn handed_over(&self) {
+        self.slot().add(Word::HandedOver as usize, 1);
+    }
+
+    /// A connection came from another worker.
+    pub(crate) fn taken_over(&self) {
+        self.slot().add(Word::TakenOver as usize, 1);
+    }
+}
+
+/// The one word that several processes write.
+fn change(slot: &Slot, work: impl Fn(u64) -> u64) {
+    let word = &slot.0[Word::Incoming as usize];
+    // The closure always has a value, so this cannot fail.
+    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| Some(work(u64::from_le(value)).to_le()));
+}
