@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-__all__ = ["AppLoadError", "ConfigError", "StartupError", "SwellError"]
+__all__ = ["AppLoadError", "ConfigError", "StartupError", "SwellError", "UsageError"]
 
 
 class SwellError(Exception):
@@ -30,6 +30,14 @@ class ConfigError(SwellError, ValueError):
     def __init__(self, problems: str | Iterable[str]) -> None:
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+class UsageError(ConfigError):
+    """The arguments of a command make no sense. `help` is the command line that explains them."""
+
+    def __init__(self, problem: str, help: str) -> None:
+        self.help = help
+        super().__init__(problem)
 
 
 class StartupError(SwellError):

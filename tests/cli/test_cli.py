@@ -108,6 +108,7 @@ def test_the_application_may_come_from_the_file(worker: _Worker, tmp_path: Path)
         ("serve", "swell: no application: swell serve MODULE:ATTRIBUTE"),
         ("serv main:app", "swell: unknown command serv: did you mean serve?"),
         ("doctr", "swell: unknown command doctr: did you mean doctor?"),
+        ("start main:app", "swell: unknown command start: did you mean serve?"),
         ("main", "swell: APP must be MODULE:ATTRIBUTE, not 'main': try main:app"),
         ("main:app --prot 1", "swell: unknown option --prot: did you mean --port?"),
         ("config --format yaml", "swell: --format must be text or json, not 'yaml'"),

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from swell.cli import config, doctor, serve, version
+from swell.cli import config, doctor, drain, explain, reload, restart, scale, serve, status, stop, version
 from swell.cli.output import fail
 from swell.config.nearest import nearest
 from swell.errors import ConfigError, SwellError
@@ -21,10 +21,22 @@ Command = Callable[[Sequence[str]], int]
 
 _COMMANDS: Mapping[str, tuple[Command, str]] = {
     "serve": (serve.main, serve.SUMMARY),
+    "status": (status.main, status.SUMMARY),
+    "scale": (scale.main, scale.SUMMARY),
+    "reload": (reload.main, reload.SUMMARY),
+    "restart": (restart.main, restart.SUMMARY),
+    "drain": (drain.main, drain.SUMMARY),
+    "stop": (stop.main, stop.SUMMARY),
+    "explain": (explain.main, explain.SUMMARY),
     "config": (config.main, config.SUMMARY),
     "doctor": (doctor.main, doctor.SUMMARY),
     "version": (version.main, version.SUMMARY),
 }
+
+# What other tools call them.
+_OTHER_WORDS = {"start": "serve", "run": "serve", "ps": "status", "kill": "stop"}
+# `main` and the like are applications whose attribute was forgotten, not misspelt commands.
+_LIKENESS = 0.7
 
 
 def _overview() -> str:
@@ -52,7 +64,8 @@ def _find(argv: Sequence[str]) -> tuple[Command, Sequence[str]]:
         return _COMMANDS[first][0], argv[1:]
     if first in ("--version", "-V"):
         return version.main, argv[1:]
-    if not first.startswith("-") and first.isidentifier() and (guess := nearest(first, _COMMANDS)):
+    guess = _OTHER_WORDS.get(first) or nearest(first, _COMMANDS, _LIKENESS)
+    if first.isidentifier() and guess is not None:
         raise ConfigError(
             f"unknown command {first}: did you mean {guess}? (An application is written MODULE:ATTRIBUTE)"
         )
@@ -75,6 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except SwellError as error:
         return fail(error)
+    except KeyboardInterrupt:
+        # `serve` turns signals into an orderly end by itself; this ends the waiting of another command
+        return 130
     except BrokenPipeError:
         # the reader of our output has left, as in `swell config | head`; spare the interpreter's own complaint at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 
-from swell.errors import ConfigError, SwellError
+from swell.errors import ConfigError, SwellError, UsageError
 
 __all__ = ["fail", "note", "terminal_width"]
 
@@ -20,7 +20,9 @@ def fail(error: SwellError) -> int:
     """Prints an expected error, one line per problem, and returns its exit code."""
     for line in error.problems if isinstance(error, ConfigError) else (str(error),):
         sys.stderr.write(f"swell: {line}\n")
-    if isinstance(error, ConfigError):
+    if isinstance(error, UsageError):
+        sys.stderr.write(f"`{error.help}` explains the command.\n")
+    elif isinstance(error, ConfigError):
         sys.stderr.write("`swell serve --help` lists the options, `swell config` shows what they come to.\n")
     return error.exit_code
 

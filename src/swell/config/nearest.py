@@ -8,13 +8,13 @@ from collections.abc import Iterable
 __all__ = ["nearest", "unknown"]
 
 
-def nearest(name: str, valid: Iterable[str]) -> str | None:
+def nearest(name: str, valid: Iterable[str], likeness: float = 0.6) -> str | None:
     """The most similar valid name, whatever its case; `None` if nothing comes close.
 
     The prefixes `--` and `SWELL_` make no name like another.
     """
     names = {_bare(other): other for other in valid}
-    found = difflib.get_close_matches(_bare(name), names, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(_bare(name), names, n=1, cutoff=likeness)
     return names[found[0]] if found else None
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swell.errors import StartupError
-from swell.supervisor.runtime import CONTROL, PID, answers, instance_names, made
+from swell.supervisor.runtime import CONTROL, PID, alive, answers, instance_names, made
 
 __all__ = ["InstanceDirectory", "check_socket_path"]
 
@@ -42,19 +42,6 @@ def check_socket_path(path: Path) -> None:
             f"the control socket's path has {size} bytes and a Unix socket takes {SOCKET_PATH_AT_MOST}:"
             f" choose a shorter --runtime-dir, or --control with a short path ({path})"
         )
-
-
-def _alive(directory: Path) -> bool:
-    if os.path.lexists(directory / CONTROL):
-        return answers(directory / CONTROL)
-    try:
-        pid = int((directory / PID).read_text(encoding="ascii"))
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, OverflowError):
-        return False
-    return pid > 0
 
 
 def _remove(directory: Path) -> bool:
@@ -177,7 +164,7 @@ def _clean(root: Path) -> None:
     """Removes what dead instances of this user have left behind."""
     for name in instance_names(root):
         with contextlib.suppress(OSError):
-            if os.lstat(root / name).st_uid == os.geteuid() and not _alive(root / name):
+            if os.lstat(root / name).st_uid == os.geteuid() and not alive(root / name):
                 _remove(root / name)
 
 

@@ -21,6 +21,7 @@ from swell.errors import StartupError
 __all__ = [
     "CONTROL",
     "PID",
+    "alive",
     "answers",
     "default_name",
     "instance_names",
@@ -146,3 +147,17 @@ def answers(path: Path) -> bool:
         except OSError:  # a full queue, or no permission: there is a listener, or it is not ours to judge
             return True
     return True
+
+
+def alive(directory: Path) -> bool:
+    """Whether the instance of this directory runs: its socket answers, or, without one, its process exists."""
+    if os.path.lexists(directory / CONTROL):
+        return answers(directory / CONTROL)
+    try:
+        pid = int((directory / PID).read_text(encoding="ascii"))
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return pid > 0

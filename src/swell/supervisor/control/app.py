@@ -1,0 +1,224 @@
+"""The ASGI application of the control socket: HTTP and JSON to calls of the `Instance`.
+
+    GET  /v1/status             the document of `protocol.Status`
+    GET  /v1/explain?last=N     the document of `protocol.Explanation`
+    GET  /v1/health             200 while the instance serves, 503 while it starts or ends
+    POST /v1/scale              {"workers": 4}, {"min": 1, "max": 8} or {"by": 1}
+    POST /v1/reload             {}
+    POST /v1/restart            {"worker": 3}
+    POST /v1/drain              {}
+    POST /v1/stop               {} or {"now": true}
+
+A command runs in a task of its own: once it has begun, it does not matter whether its client still listens. Knows
+neither sockets nor who may connect; `server` does. Errors are `Problem`s; those of the instance come as 409.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from swell.config.nearest import nearest
+from swell.config.workers import WORKERS_AT_MOST
+from swell.supervisor.control.problem import Problem
+from swell.supervisor.control.protocol import CommandFailed, Instance
+from swell.supervisor.control.requests import bad_request, read_body, read_query, whole_number
+from swell.worker.asgi import Receive, Scope, Send
+
+__all__ = ["ControlApplication"]
+
+log = logging.getLogger("swell")
+
+Answer = tuple[HTTPStatus, dict[str, Any]]
+Values = Mapping[str, Any]
+
+EXPLAIN_DEFAULT, EXPLAIN_AT_MOST = 20, 1000
+# A sleeping instance wakes up for the first connection.
+_READY = frozenset({"running", "reloading", "sleeping"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """`names` are the query parameters of a GET, the keys of a POST."""
+
+    method: str
+    names: Sequence[str]
+    handle: Callable[[Instance, Values], Awaitable[Answer]]
+
+
+async def _status(instance: Instance, values: Values) -> Answer:
+    return HTTPStatus.OK, instance.status()
+
+
+async def _explain(instance: Instance, values: Values) -> Answer:
+    last = values.get("last", str(EXPLAIN_DEFAULT))
+    # isascii: other scripts' digits are digits to Python
+    number = int(last) if last.isascii() and last.isdigit() and len(last) < 9 else last
+    return HTTPStatus.OK, instance.explain(whole_number({"last": number}, "last", 1, EXPLAIN_AT_MOST))
+
+
+async def _health(instance: Instance, values: Values) -> Answer:
+    state = instance.status()["instance"]["state"]
+    ready = state in _READY
+    return HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, {"ready": ready, "state": state}
+
+
+async def _scale(instance: Instance, values: Values) -> Answer:
+    keys = set(values)
+    if keys == {"workers"}:
+        number = whole_number(values, "workers", 0, WORKERS_AT_MOST)
+        if number == 0:
+            raise bad_request("with 0 workers nobody would be served: min 0 with a max lets it sleep, stop ends it")
+        return HTTPStatus.OK, await instance.scale(number, number, None)
+    if keys and keys <= {"min", "max"}:
+        current = instance.status()["instance"]
+        minimum = whole_number(values, "min", 0, WORKERS_AT_MOST) if "min" in keys else None
+        maximum = whole_number(values, "max", 1, WORKERS_AT_MOST) if "max" in keys else None
+        low = current["min"] if minimum is None else minimum
+        high = current["max"] if maximum is None else maximum
+        if low > high:
+            raise bad_request(f"min {low} is more than max {high}")
+        return HTTPStatus.OK, await instance.scale(minimum, maximum, None)
+    if keys == {"by"}:
+        # Here and not in the client: two who add one worker each add two.
+        by = whole_number(values, "by", -WORKERS_AT_MOST, WORKERS_AT_MOST)
+        count = instance.status()["instance"]["target"] + by
+        if not 1 <= count <= WORKERS_AT_MOST:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                f"that would make {count} workers, and a number from 1 to {WORKERS_AT_MOST} is possible:"
+                " `swell stop` ends the instance, `swell scale 0..N` lets it sleep while it is idle",
+            )
+        return HTTPStatus.OK, await instance.scale(None, None, count)
+    raise bad_request('say either {"workers": 4}, or {"min": 1, "max": 8}, or {"by": 1}')
+
+
+async def _reload(instance: Instance, values: Values) -> Answer:
+    return HTTPStatus.OK, await instance.reload()
+
+
+async def _restart(instance: Instance, values: Values) -> Answer:
+    if "worker" not in values:
+        raise bad_request('say which worker: {"worker": 3}, with an id that `swell status` shows')
+    number = whole_number(values, "worker", 0, 2**63 - 1)
+    known = [worker["id"] for worker in instance.status()["workers"]]
+    if number not in known:
+        there = f"there are {', '.join(map(str, known))}" if known else "there are none now"
+        raise Problem(HTTPStatus.NOT_FOUND, f"there is no worker {number}: {there}")
+    return HTTPStatus.OK, await instance.restart(number)
+
+
+async def _drain(instance: Instance, values: Values) -> Answer:
+    return HTTPStatus.ACCEPTED, await instance.drain()
+
+
+async def _stop(instance: Instance, values: Values) -> Answer:
+    now = values.get("now", False)
+    if not isinstance(now, bool):
+        raise bad_request("now must be true or false")
+    return HTTPStatus.ACCEPTED, await instance.stop(now)
+
+
+_ROUTES: Mapping[str, _Route] = {
+    "/v1/status": _Route("GET", (), _status),
+    "/v1/explain": _Route("GET", ("last",), _explain),
+    "/v1/health": _Route("GET", (), _health),
+    "/v1/scale": _Route("POST", ("workers", "min", "max", "by"), _scale),
+    "/v1/reload": _Route("POST", (), _reload),
+    "/v1/restart": _Route("POST", ("worker",), _restart),
+    "/v1/drain": _Route("POST", (), _drain),
+    "/v1/stop": _Route("POST", ("now",), _stop),
+}
+
+
+class ControlApplication:
+    """`running` are the commands that have begun and not ended."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self.running: set[asyncio.Task[Answer]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted: 403
+            return
+        headers: dict[str, str] = {}
+        try:
+            status, document = await self._answer(scope, receive)
+            content_type = b"application/json"
+        except Problem as problem:
+            status, document, headers = problem.status, problem.document(), problem.headers
+            content_type = b"application/problem+json"
+        except _ClientLeft:
+            return
+        body = json.dumps(document).encode() + b"\n"
+        fields = [(b"content-type", content_type), (b"cache-control", b"no-store")]
+        fields += [(name.encode(), value.encode()) for name, value in headers.items()]
+        with contextlib.suppress(OSError):  # who asked has left
+            await send({"type": "http.response.start", "status": int(status), "headers": fields})
+            await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        path = scope["path"]
+        route = _ROUTES.get(path)
+        if route is None:
+            guess = nearest(path, _ROUTES)
+            hint = f"did you mean {guess}?" if guess else f"there are {', '.join(_ROUTES)}"
+            raise Problem(HTTPStatus.NOT_FOUND, f"there is no {path[:64]}: {hint}")
+        allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+        if scope["method"] not in allowed:
+            text = f"{path} takes {' and '.join(allowed)}, not {scope['method']}"
+            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, text, {"allow": ", ".join(allowed)})
+        is_query = route.method == "GET"
+        values: Values = read_query(scope["query_string"], route.names if is_query else ())
+        body = await _body(receive)
+        if not is_query:
+            content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+            values = read_body(body, content_type.decode("latin-1"), route.names)
+        return await self._run(path, route.handle(self._instance, values))
+
+    async def _run(self, path: str, handling: Awaitable[Answer]) -> Answer:
+        """Runs a command to its end, whatever becomes of the request."""
+        task = asyncio.ensure_future(handling)
+        self.running.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            return await asyncio.shield(task)
+        except CommandFailed as error:
+            raise Problem(HTTPStatus.CONFLICT, str(error)) from error
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the instance ended before the command did") from None
+        except Problem:
+            raise
+        except Exception as error:
+            log.exception("%s failed inside Swell; please report this", path)
+            text = "Swell itself made a mistake: its log has a traceback, please report it"
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, text) from error
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self.running.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to the client, or to nobody if it has left
+
+
+class _ClientLeft(Exception):  # noqa: N818 - it says what happened
+    """In the middle of its request."""
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _ClientLeft
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
