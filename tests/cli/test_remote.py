@@ -108,7 +108,7 @@ def test_commands_tell_the_instance_and_print_its_sentence(one: Running, line: s
 )
 def test_the_end_is_told_and_waited_for(one: Running, line: str, call: tuple[object, ...]) -> None:
     done = swell(line)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "main-8000 has ended\n", "")
     assert one.instance.calls == [call]
     assert not one.directory.path.exists()
     assert swell(line).returncode == 1

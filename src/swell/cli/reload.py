@@ -34,5 +34,5 @@ def main(argv: Sequence[str]) -> int:
         document = client.command("/v1/reload", {}, progress)
     finally:
         progress.clear()
-    answered(asked, document, "reloaded")
+    answered(asked, document)
     return 0

@@ -125,9 +125,9 @@ def no_words(usage: Usage, asked: Asked) -> None:
         raise usage.wrong(f"swell {usage.command} takes no arguments, not {asked.words[0]}")
 
 
-def answered(asked: Asked, document: Mapping[str, Any], done: str) -> None:
+def answered(asked: Asked, document: Mapping[str, Any]) -> None:
     """Prints the answer to a command: its sentence, or the document with --json."""
-    emit(json.dumps(document, indent=2) if "--json" in asked.options else str(document.get("text") or done))
+    emit(json.dumps(document, indent=2) if "--json" in asked.options else str(document.get("text", "done")))
 
 
 class Progress:

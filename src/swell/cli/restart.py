@@ -38,5 +38,5 @@ def main(argv: Sequence[str]) -> int:
         document = client.command("/v1/restart", {"worker": int(worker)}, progress)
     finally:
         progress.clear()
-    answered(asked, document, f"worker {worker} is replaced")
+    answered(asked, document)
     return 0

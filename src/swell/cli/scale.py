@@ -53,5 +53,5 @@ def main(argv: Sequence[str]) -> int:
     if len(asked.words) > 1:
         raise _USAGE.wrong(f"swell scale takes one number or range, not {' '.join(asked.words)}")
     body = _wanted(asked.words[0])
-    answered(asked, asked.client().command("/v1/scale", body), "done")
+    answered(asked, asked.client().command("/v1/scale", body))
     return 0

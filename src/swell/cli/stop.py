@@ -32,7 +32,8 @@ def end(asked: Asked, target: str, body: Mapping[str, Any], doing: str) -> int:
             ending.wait(progress)
         finally:
             progress.clear()
-    answered(asked, document, f"{client.name} has ended")
+    # Its own sentence says that the end has begun.
+    answered(asked, {**document, "text": f"{client.name} has ended"})
     return 0
 
 
