@@ -9,10 +9,25 @@ from typing import Any, Final, final
 from swell.worker.asgi import Application
 from swell.worker.settings import EngineSettings
 
-__all__ = ["BUILD_PROFILE", "VERSION", "ClientDisconnected", "Engine", "MessageError", "Scoreboard"]
+__all__ = [
+    "BUILD_PROFILE",
+    "VERSION",
+    "ClientDisconnected",
+    "Engine",
+    "MessageError",
+    "Scoreboard",
+    "forward_inbox",
+]
 
 BUILD_PROFILE: Final[str]
 VERSION: Final[str]
+
+def forward_inbox(inbox_fd: int, outbox_fd: int) -> int:
+    """Moves the connections that a dead worker has not taken out of its inbox to another's; returns how many.
+
+    Nobody else may read `inbox_fd` meanwhile. Stops early when the other inbox is full: what is left stays and can go
+    to another one. `OSError`: the other inbox is gone, or there are no descriptors left; what was not moved stays.
+    """
 
 class ClientDisconnected(OSError):  # noqa: N818 - it says what happened, as asyncio's CancelledError does
     """The client has gone: what `send()` was given cannot be delivered any more (ASGI HTTP 2.4)."""
@@ -34,12 +49,22 @@ class Engine:
         retire: Callable[[], object] | None = None,
         board: Scoreboard | None = None,
         slot: int = 0,
+        inbox: int | None = None,
+        outboxes: Sequence[int] | None = None,
     ) -> Engine:
-        """With a `board`, the engine writes what it does into `slot` of it, from zero. `IndexError`: no such slot."""
+        """With a `board`, the engine writes what it does into `slot` of it, from zero. `IndexError`: no such slot.
+
+        `inbox` is the receiving end of the socket pair (AF_UNIX, SOCK_SEQPACKET) by which other workers hand
+        connections to this one; `outboxes` are the sending ends of all workers', by slot, -1 where there is none (the
+        own one is not used). The engine duplicates them. `ValueError`: there is no `board`, without which nobody can
+        be compared.
+        """
     def fileno(self) -> int: ...
     def turn(self) -> None: ...
-    def listen(self, fd: int, accepting: bool = True) -> None: ...
-    def accept_from(self, indexes: Sequence[int]) -> None: ...
+    def listen(self, fd: int, accepting: bool = True) -> None:
+        """Adds a listening socket, in the same order in every worker. The engine duplicates the descriptor."""
+    def accept_from(self, indexes: Sequence[int]) -> None:
+        """Accepts from the listeners at these positions and no others, which stay open. `IndexError`: no such one."""
     def stop_accepting(self) -> None: ...
     def drain(self, code: int = 1012) -> asyncio.Future[bool]: ...
     def cancel_all(self) -> None: ...

@@ -1,14 +1,15 @@
-//! Taking connections from a listener.
+//! Connections begin: accepted from a listener, or taken over from another worker.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::conn::{Conn, Protocol};
-use crate::core::{level, Core};
+use crate::core::{level, Core, Inner};
+use crate::handoff::Arrived;
 use crate::io::deadlines::Kind;
 use crate::io::outbuf::OutBuf;
 use crate::io::socket::{self, Address};
@@ -20,10 +21,9 @@ const BATCH: usize = 16;
 
 pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
     for _ in 0..BATCH {
-        let Some((fd, wildcard)) = core.with(|inner| {
+        let Some(fd) = core.with(|inner| {
             let listener = inner.listeners.get(listener)?;
-            let fd = listener.fd.as_ref().filter(|_| listener.accepting == Accepting::Yes)?;
-            Some((fd.as_raw_fd(), listener.wildcard))
+            listener.fd.as_ref().filter(|_| listener.accepting == Accepting::Yes).map(AsRawFd::as_raw_fd)
         }) else {
             return;
         };
@@ -31,41 +31,79 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
             Ok(accepted) => accepted,
             Err(error) => return refused(core, listener, &error),
         };
-        let built = python_addresses(py, &peer, wildcard.then(|| socket::local_address(fd.as_raw_fd())).flatten());
-        let Ok((client, server)) = built else { continue };
-        core.with(|inner| {
-            let raw = fd.as_raw_fd();
-            let trusted = core.settings.trusts(peer.ip());
-            let preface = core.settings.expects_preface(peer.ip());
-            let key = inner.conns.insert(Conn {
-                fd: Some(fd),
-                peer,
-                listener,
-                client,
-                server,
-                trusted,
-                input: Vec::new(),
-                scan: None,
-                readable: false,
-                out: OutBuf::default(),
-                unsent: 0,
-                dirty: false,
-                refused: false,
-                memo: None,
-                queued_at: None,
-                request_id: None,
-                serial: 0,
-                protocol: if preface { Protocol::Preface } else { Protocol::Idle },
-            });
-            if inner.poller.add_connection(raw, key.to_bits()).is_err() {
-                lifecycle::remove(inner, key);
-                return;
-            }
+        let kept = core.with(|inner| {
             inner.stats.accepted += 1;
-            inner.count_connections();
-            inner.deadlines.arm(Kind::Head, key.index, inner.now);
+            inner.hand_on(listener, 0, fd)
         });
+        if let Some(fd) = kept {
+            begin(py, core, listener, fd, peer);
+        }
     }
+}
+
+/// Takes connections that other workers have handed to this one. `ended`: no sender is left.
+pub(crate) fn take(py: Python<'_>, core: &Rc<Core>, ended: bool) {
+    for _ in 0..BATCH {
+        match core.with(|inner| inner.take(ended)) {
+            None => return,
+            Some(Arrived { fd, listener, counted }) => {
+                // A client that has reset the connection meanwhile has no address, and needs no answer.
+                if let Some((fd, peer)) = with_peer(fd) {
+                    begin(py, core, listener, fd, peer);
+                }
+                core.with(|inner| inner.arrived(counted));
+            }
+        }
+    }
+}
+
+fn with_peer(fd: Option<OwnedFd>) -> Option<(OwnedFd, Address)> {
+    let fd = fd?;
+    let peer = socket::peer_address(fd.as_raw_fd())?;
+    Some((fd, peer))
+}
+
+/// A connection of this worker's begins. Nothing was read from it yet.
+fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Address) {
+    let wildcard = core.with(|inner| inner.listeners.get(listener).is_some_and(|listener| listener.wildcard));
+    let local = wildcard.then(|| socket::local_address(fd.as_raw_fd())).flatten();
+    // Without memory for its addresses there is none for a connection.
+    let Ok((client, server)) = python_addresses(py, &peer, local) else { return };
+    core.with(|inner| {
+        let raw = fd.as_raw_fd();
+        let trusted = core.settings.trusts(peer.ip());
+        let preface = core.settings.expects_preface(peer.ip());
+        let key = inner.conns.insert(Conn {
+            fd: Some(fd),
+            peer,
+            listener,
+            client,
+            server,
+            trusted,
+            input: Vec::new(),
+            scan: None,
+            readable: false,
+            out: OutBuf::default(),
+            unsent: 0,
+            dirty: false,
+            refused: false,
+            memo: None,
+            queued_at: None,
+            request_id: None,
+            serial: 0,
+            protocol: if preface { Protocol::Preface } else { Protocol::Idle },
+        });
+        if inner.poller.add_connection(raw, key.to_bits()).is_err() {
+            lifecycle::remove(inner, key);
+            return;
+        }
+        inner.count_connections();
+        inner.deadlines.arm(Kind::Head, key.index, inner.now);
+        if inner.draining {
+            // It may still send a request, like those that had only just come when the end began.
+            inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+        }
+    });
 }
 
 /// An error of `accept`: nothing there, or no resources, which is waited out instead of tried again at once.
@@ -76,14 +114,19 @@ fn refused(core: &Core, listener: usize, error: &io::Error) {
     }
     core.with(|inner| {
         inner.rest(listener);
-        if inner.now.saturating_sub(inner.last_accept_report) > 10_000 || inner.last_accept_report == 0 {
-            inner.last_accept_report = inner.now;
-            inner.report(
-                level::ERROR,
-                format!("cannot accept connections: {error}; trying again (raise the open file limit: ulimit -n)"),
-            );
-        }
+        report_refused(inner, error);
     });
+}
+
+/// Says why connections have to wait, every ten seconds at most.
+pub(crate) fn report_refused(inner: &mut Inner, error: &io::Error) {
+    if inner.now.saturating_sub(inner.last_accept_report) > 10_000 || inner.last_accept_report == 0 {
+        inner.last_accept_report = inner.now;
+        inner.report(
+            level::ERROR,
+            format!("cannot accept connections: {error}; trying again (raise the open file limit: ulimit -n)"),
+        );
+    }
 }
 
 /// `scope["client"]` and, for listeners bound to all addresses, `scope["server"]`.

@@ -18,6 +18,7 @@ use swell_wire::limits::HeadLimits;
 use crate::access::AccessLog;
 use crate::board::Board;
 use crate::conn::{Conn, Exchange, Running};
+use crate::handoff::Handoff;
 use crate::io::clock;
 use crate::io::deadlines::Deadlines;
 use crate::io::poller::Poller;
@@ -95,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) fixed: FixedFields,
     pub(crate) stats: Stats,
     pub(crate) access: Option<AccessLog>,
+    /// The way to and from the other workers, if there are any.
+    pub(crate) handoff: Option<Handoff>,
     /// This worker's place on the scoreboard, if there is one.
     pub(crate) board: Option<Board>,
     pub(crate) request_ids: Option<Rc<RequestIds>>,
@@ -222,6 +225,7 @@ impl Core {
             fixed: FixedFields::new(&settings),
             stats: Stats::default(),
             access: AccessLog::new(py, &settings)?,
+            handoff: None,
             board: None,
             request_ids: request_ids.clone(),
             resting: None,

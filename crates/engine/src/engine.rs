@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use pyo3::exceptions::{PyIndexError, PyRuntimeError};
+use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -12,6 +12,7 @@ use crate::access::End;
 use crate::board::Scoreboard;
 use crate::conn::Protocol;
 use crate::core::{level, Core};
+use crate::handoff::Handoff;
 use crate::http::finish;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
@@ -38,7 +39,7 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (settings, event_loop, application, *, state, context, report, retire = None, board = None, slot = 0))]
+    #[pyo3(signature = (settings, event_loop, application, *, state, context, report, retire = None, board = None, slot = 0, inbox = None, outboxes = None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         settings: Settings,
@@ -50,12 +51,20 @@ impl Engine {
         retire: Option<Py<PyAny>>,
         board: Option<&Bound<'_, Scoreboard>>,
         slot: usize,
+        inbox: Option<RawFd>,
+        outboxes: Option<Vec<RawFd>>,
     ) -> PyResult<Self> {
         let board = board.map(|board| board.get().board(slot)).transpose()?;
+        let (inbox, outboxes) = (inbox.unwrap_or(-1), outboxes.unwrap_or_default());
+        if board.is_none() && (inbox >= 0 || !outboxes.is_empty()) {
+            return Err(PyValueError::new_err("workers that hand connections to each other need a scoreboard"));
+        }
+        let handoff = board.is_some().then(|| Handoff::new(slot, inbox, &outboxes)).transpose()?;
         let core = Core::new(settings, event_loop, application, state, context, report)?;
         core.with(|inner| {
             inner.retire = retire;
             inner.board = board;
+            inner.handoff = handoff;
         });
         Ok(Self { core: Some(core) })
     }
@@ -195,6 +204,7 @@ impl Engine {
             }
             core.with(|inner| {
                 inner.poller.close();
+                inner.handoff = None;
                 for listener in &mut inner.listeners {
                     listener.fd = None;
                 }

@@ -10,6 +10,7 @@ mod core;
 mod engine;
 mod expire;
 mod fault;
+mod handoff;
 mod http;
 mod io;
 mod lifecycle;
@@ -34,6 +35,7 @@ fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ClientDisconnected", py.get_type::<py::errors::ClientDisconnected>())?;
     module.add("MessageError", py.get_type::<py::errors::MessageError>())?;
     module.add_class::<board::Scoreboard>()?;
+    module.add_function(wrap_pyfunction!(handoff::forward::forward_inbox, module)?)?;
     module.add_class::<engine::Engine>()?;
     Ok(())
 }

@@ -43,8 +43,10 @@ impl Inner {
         let begun = if wanted { self.begin_accepting(at) } else { Ok(()) };
         if begun.is_err() {
             self.listeners.truncate(at);
+            return begun;
         }
-        begun
+        // Who knows no listener cannot serve what others have accepted.
+        self.begin_taking()
     }
 
     /// Accepts from the listeners at `wanted` and from no others. Those that are closed stay closed.
@@ -91,6 +93,9 @@ impl Inner {
             if self.listeners[at].accepting == Accepting::Resting && self.begin_accepting(at).is_err() {
                 self.resting = Some(self.now + REST_MS);
             }
+        }
+        if self.begin_taking().is_err() {
+            self.resting = Some(self.now + REST_MS);
         }
     }
 

@@ -22,8 +22,12 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Connections accepted.
+    /// Connections accepted, whoever serves them.
     accepted,
+    /// Connections handed to other workers.
+    handed_over,
+    /// Connections taken over from other workers.
+    taken_over,
     /// Requests handed to the application.
     requests,
     /// Requests refused before the application saw them.

@@ -28,6 +28,8 @@ const BUDGET_NS: u64 = 1_000_000;
 
 /// Tokens from here on name listeners.
 pub(crate) const LISTENERS: u64 = u64::MAX - (1 << 16);
+/// The inbox for connections of other workers.
+pub(crate) const INBOX: u64 = u64::MAX - 1;
 
 pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     // A nested event loop run by the application inside a callback must not start a second turn.
@@ -37,6 +39,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     core.py.starter.prepare(py)?;
     let started = clock::precise_ns();
     let mut now = started;
+    let requests = core.with(|inner| inner.stats.requests);
     let mut events = Events::new();
     let mut result = Ok(());
     loop {
@@ -56,6 +59,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
             let key = Key::from_bits(event.token);
             fault::contained(py, core, key, || match event.token {
                 Poller::TIMER => expire::expire(py, core),
+                INBOX => accept::take(py, core, event.hangup),
                 token if token >= LISTENERS => accept::accept(py, core, (token - LISTENERS) as usize),
                 _ => read::ready(py, core, key, event),
             });
@@ -73,6 +77,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
             break;
         }
     }
+    core.with(|inner| inner.turned(started, requests));
     core.in_turn.set(false);
     core.py.starter.rest(py)?;
     result

@@ -83,6 +83,8 @@ words! {
     BytesSent = 35,
     HandedOver = 36,
     TakenOver = 37,
+    /// What a request costs the others on the loop, in microseconds (`crate::handoff::slowness`).
+    CostUs = 38,
 
     // The sampler's.
     Samples = 40,
@@ -147,6 +149,8 @@ pub(super) const NOTED: std::ops::Range<usize> = Word::PoolSize as usize..Word::
 pub(super) const STATES: [&str; 6] = ["empty", "starting", "ready", "draining", "stopping", "stuck"];
 /// The state in which a worker takes connections over.
 pub(super) const READY: u64 = 2;
+/// Those in which its end has begun.
+pub(super) const LEAVING: std::ops::RangeInclusive<u64> = 3..=4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]

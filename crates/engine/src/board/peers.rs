@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::layout::{Slot, Word, READY};
+use super::layout::{Slot, Word, LEAVING, READY};
 use super::Board;
 
 /// What a worker that takes connections has to do.
@@ -14,6 +14,8 @@ pub(crate) struct PeerLoad {
     pub(crate) incoming: u64,
     /// How busy its loop was in the last second or so, in thousandths.
     pub(crate) busy: u64,
+    /// What a request costs the others on its loop, in microseconds.
+    pub(crate) cost_us: u64,
 }
 
 impl Board {
@@ -22,14 +24,26 @@ impl Board {
         self.map().slots()
     }
 
-    /// The load of the worker in `slot`. None unless it is ready to take connections. Four loads.
+    /// The load of the worker in `slot`. None unless it is ready to take connections. Five loads.
     pub(crate) fn peer_load(&self, slot: usize) -> Option<PeerLoad> {
         let slot = self.map().slot(slot)?;
-        (slot.get(Word::State) == READY).then(|| PeerLoad {
-            connections: slot.get(Word::Connections),
-            incoming: slot.get(Word::Incoming),
-            busy: slot.get(Word::Busy),
-        })
+        (slot.get(Word::State) == READY).then(|| load(slot))
+    }
+
+    /// This engine's own, whatever its state.
+    pub(crate) fn own_load(&self) -> PeerLoad {
+        load(self.slot())
+    }
+
+    /// The parent has begun this worker's end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        LEAVING.contains(&self.slot().get(Word::State))
+    }
+
+    /// What a request costs the others on this engine's loop, in microseconds.
+    #[inline]
+    pub(crate) fn cost(&self, us: u32) {
+        self.slot().set(Word::CostUs, u64::from(us));
     }
 
     /// `count` connections are on their way to `slot`.
@@ -45,15 +59,14 @@ impl Board {
             change(slot, |incoming| incoming.saturating_sub(count));
         }
     }
+}
 
-    /// A connection went to another worker.
-    pub(crate) fn handed_over(&self) {
-        self.slot().add(Word::HandedOver as usize, 1);
-    }
-
-    /// A connection came from another worker.
-    pub(crate) fn taken_over(&self) {
-        self.slot().add(Word::TakenOver as usize, 1);
+fn load(slot: &Slot) -> PeerLoad {
+    PeerLoad {
+        connections: slot.get(Word::Connections),
+        incoming: slot.get(Word::Incoming),
+        busy: slot.get(Word::Busy),
+        cost_us: slot.get(Word::CostUs),
     }
 }
 

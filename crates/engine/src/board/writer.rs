@@ -63,6 +63,8 @@ impl Board {
     pub(crate) fn publish(&self, stats: &Stats) {
         let slot = &self.slot;
         slot.set(Word::Accepted, stats.accepted);
+        slot.set(Word::HandedOver, stats.handed_over);
+        slot.set(Word::TakenOver, stats.taken_over);
         slot.set(Word::Refused, stats.refused + stats.overloaded);
         slot.set(Word::TimedOut, stats.timed_out);
         slot.set(Word::ApplicationErrors, stats.application_errors);

@@ -66,11 +66,22 @@ pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Address)> {
 
 /// The address this end of the connection has.
 pub(crate) fn local_address(fd: RawFd) -> Option<Address> {
+    address(fd, libc::getsockname)
+}
+
+/// The address of the other end; None when the connection is gone.
+pub(crate) fn peer_address(fd: RawFd) -> Option<Address> {
+    address(fd, libc::getpeername)
+}
+
+type AddressCall = unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+fn address(fd: RawFd, call: AddressCall) -> Option<Address> {
     let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     // SAFETY: storage and length describe a writable buffer of that size.
-    let result = unsafe { libc::getsockname(fd, storage.as_mut_ptr().cast(), &mut length) };
-    // SAFETY: zeroed at first, then filled by getsockname; every bit pattern is valid.
+    let result = unsafe { call(fd, storage.as_mut_ptr().cast(), &mut length) };
+    // SAFETY: zeroed at first, then filled by the call; every bit pattern is valid.
     (result == 0).then(|| decode(unsafe { storage.assume_init_ref() }, length))
 }
 
@@ -116,9 +127,9 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 #[cfg(target_os = "linux")]
-const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
 #[cfg(not(target_os = "linux"))]
-const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT;
+pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT;
 
 /// Whether bytes have arrived that were not received yet.
 pub(crate) fn has_input(fd: RawFd) -> bool {

@@ -1,0 +1,148 @@
+//! Hand-off as the engine's state does it: with its own load, its scoreboard and its poller.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::decide::Load;
+use super::{Peers, Taken};
+use crate::accept;
+use crate::board::Board;
+use crate::core::{level, Inner};
+use crate::io::clock;
+use crate::listener::{Accepting, REST_MS};
+use crate::turn::INBOX;
+
+/// A connection that another worker has accepted.
+pub(crate) struct Arrived {
+    /// None when it is not ours any more.
+    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) listener: usize,
+    /// It is to be subtracted from what is on its way to this worker ([`Inner::arrived`]).
+    pub(crate) counted: bool,
+}
+
+impl Peers for Board {
+    fn load(&self, slot: usize) -> Option<Load> {
+        self.peer_load(slot).map(|peer| Load {
+            connections: peer.connections.saturating_add(peer.incoming),
+            busy: peer.busy as f32 / 1_000.0,
+            cost_us: u32::try_from(peer.cost_us).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn add_incoming(&self, slot: usize) {
+        Board::add_incoming(self, slot, 1);
+    }
+
+    fn remove_incoming(&self, slot: usize) {
+        Board::remove_incoming(self, slot, 1);
+    }
+}
+
+impl Inner {
+    /// Gives a connection that nothing was read from to another worker, if one should have it. The descriptor comes
+    /// back when it is to stay here.
+    pub(crate) fn hand_on(&mut self, listener: usize, hops: u8, fd: OwnedFd) -> Option<OwnedFd> {
+        let leaving = self.is_leaving();
+        let open = self.conns.len() as u64;
+        let (Some(handoff), Some(board)) = (&mut self.handoff, &self.board) else { return Some(fd) };
+        let own = board.own_load();
+        let own = Load {
+            connections: open.saturating_add(own.incoming),
+            busy: own.busy as f32 / 1_000.0,
+            cost_us: handoff.slowness.cost_us(self.now),
+        };
+        let kept = handoff.hand_on(board, own, leaving, listener, hops, fd);
+        if kept.is_none() {
+            self.stats.handed_over += 1;
+        }
+        kept
+    }
+
+    /// The next connection of the inbox. None when there is nothing to take now.
+    pub(crate) fn take(&mut self, ended: bool) -> Option<Arrived> {
+        let handoff = self.handoff.as_mut()?;
+        match handoff.take(ended) {
+            Taken::Connection { fd, listener, hops, counted } => {
+                self.stats.taken_over += 1;
+                let fd = if listener >= self.listeners.len() {
+                    self.report(
+                        level::ERROR,
+                        format!("dropped a connection of another worker: it has a listener {listener}, this one not"),
+                    );
+                    None
+                } else if self.is_leaving() {
+                    self.hand_on(listener, hops, fd)
+                } else {
+                    Some(fd)
+                };
+                Some(Arrived { fd, listener, counted })
+            }
+            Taken::Malformed(malformed) => {
+                self.report(
+                    level::ERROR,
+                    format!("dropped what came instead of another worker's connection: {malformed}"),
+                );
+                Some(Arrived { fd: None, listener: 0, counted: false })
+            }
+            Taken::Nothing => None,
+            Taken::NoRoom(error) => {
+                self.stop_taking(Accepting::Resting);
+                self.resting = Some(self.now + REST_MS);
+                self.poller.wake_at(self.now + REST_MS, self.now);
+                accept::report_refused(self, &error);
+                None
+            }
+            Taken::Ended => {
+                self.stop_taking(Accepting::No);
+                if let Some(handoff) = &mut self.handoff {
+                    handoff.close_inbox();
+                }
+                None
+            }
+        }
+    }
+
+    /// What [`Inner::take`] has brought is among our connections, or is no more.
+    pub(crate) fn arrived(&self, counted: bool) {
+        if let (true, Some(handoff), Some(board)) = (counted, &self.handoff, &self.board) {
+            board.remove_incoming(handoff.own(), 1);
+        }
+    }
+
+    /// The end of this worker has begun: others serve what comes now.
+    fn is_leaving(&self) -> bool {
+        self.draining
+            || self.listeners.iter().all(|listener| listener.fd.is_none())
+            || self.board.as_ref().is_some_and(Board::is_leaving)
+    }
+
+    /// A turn is over that began at `started` (precise nanoseconds) and with so many requests counted.
+    #[inline]
+    pub(crate) fn turned(&mut self, started: u64, requests: u64) {
+        let begun = (self.stats.requests - requests) as u32;
+        if let (Some(handoff), Some(board), true) = (&mut self.handoff, &self.board, begun > 0) {
+            handoff.slowness.turned(clock::precise_ns() - started, begun, self.now);
+            board.cost(handoff.slowness.cost_us(self.now));
+        }
+    }
+
+    /// Watches the inbox, if there is one.
+    pub(crate) fn begin_taking(&mut self) -> std::io::Result<()> {
+        if let Some(handoff) = &mut self.handoff {
+            if let (Some(inbox), true) = (&handoff.inbox, handoff.watched != Accepting::Yes) {
+                self.poller.add_listener(inbox.as_raw_fd(), INBOX)?;
+                handoff.watched = Accepting::Yes;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_taking(&mut self, until: Accepting) {
+        let Some(handoff) = &mut self.handoff else { return };
+        if let (Some(inbox), Accepting::Yes) = (&handoff.inbox, handoff.watched) {
+            // What is registered can be removed.
+            let _ = self.poller.remove(inbox.as_raw_fd());
+            handoff.watched = until;
+        }
+    }
+}
