@@ -28,6 +28,7 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
             return;
         };
         let (fd, peer) = match socket::accept(fd) {
+            Ok((stranger, _)) if core.settings.owner_only && !socket::peer_is_owner(stranger.as_raw_fd()) => continue,
             Ok(accepted) => accepted,
             Err(error) => return refused(core, listener, &error),
         };

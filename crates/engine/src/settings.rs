@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     /// Peers that must start with a PROXY protocol preface; empty for nobody.
     #[pyo3(from_py_with = networks)]
     pub(crate) proxy_protocol_from: Networks,
+    /// Connections on a Unix socket are closed unless they come from this user or from root.
+    pub(crate) owner_only: bool,
 
     pub(crate) limit_request_line: usize,
     pub(crate) limit_head_fields: usize,

@@ -34,6 +34,7 @@ class EngineSettings:
     forwarders: str
     forwarded_convention: str
     proxy_protocol_from: str
+    owner_only: bool
     limit_request_line: int
     limit_head_fields: int
     limit_head_size: int
@@ -81,6 +82,7 @@ class EngineSettings:
             forwarders=",".join(config.forwarded_allow_ips) if config.proxy_headers else "",
             forwarded_convention=config.forwarded_fields,
             proxy_protocol_from=",".join(config.proxy_protocol_from),
+            owner_only=False,  # a Unix socket's mode says who may connect; the control socket asks for more
             limit_request_line=config.limit_request_line,
             limit_head_fields=config.limit_head_fields,
             limit_head_size=config.limit_head_size,

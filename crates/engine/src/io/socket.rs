@@ -64,6 +64,32 @@ pub(crate) fn accept(listener: RawFd) -> io::Result<(OwnedFd, Address)> {
     Ok((fd, address))
 }
 
+/// Whether the process at the other end of a Unix socket is this user's or root's, as the kernel knows it. False for
+/// other sockets.
+pub(crate) fn peer_is_owner(fd: RawFd) -> bool {
+    // SAFETY: no preconditions, cannot fail.
+    let owner = unsafe { libc::geteuid() };
+    peer_user(fd).is_some_and(|user| user == 0 || user == owner)
+}
+
+#[cfg(target_os = "linux")]
+fn peer_user(fd: RawFd) -> Option<libc::uid_t> {
+    let mut peer = libc::ucred { pid: 0, uid: libc::uid_t::MAX, gid: libc::gid_t::MAX };
+    let mut size = mem::size_of_val(&peer) as libc::socklen_t;
+    // SAFETY: peer and size describe a writable buffer of that size.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &mut size) };
+    (result == 0).then_some(peer.uid)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn peer_user(fd: RawFd) -> Option<libc::uid_t> {
+    let (mut user, mut group) = (libc::uid_t::MAX, libc::gid_t::MAX);
+    // SAFETY: both pointers are to writable integers of the right type.
+    let result = unsafe { libc::getpeereid(fd, &mut user, &mut group) };
+    (result == 0).then_some(user)
+}
+
 /// The address this end of the connection has.
 pub(crate) fn local_address(fd: RawFd) -> Option<Address> {
     address(fd, libc::getsockname)

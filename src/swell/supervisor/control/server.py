@@ -1,13 +1,15 @@
 """`ControlServer`: the control application on our own engine, on the parent's loop.
 
 The limits are those of a socket for one person and a few scripts: small bodies, few requests at once, patience for
-commands that take minutes. Who may connect is settled by the socket's mode (`instance`). Called by the parent.
+commands that take minutes. Who may connect is settled by the socket's mode (`instance`), and once more by the kernel's
+word on who the peer is, in case the mode was changed. Called by the parent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import logging
 from socket import socket
 
@@ -26,7 +28,7 @@ CLOSE_SECONDS = 2.0
 
 
 def _settings() -> EngineSettings:
-    return EngineSettings.of(
+    settings = EngineSettings.of(
         Config.make(
             "control:app",
             access_log=False,
@@ -43,6 +45,7 @@ def _settings() -> EngineSettings:
             timeout_write=10,
         )
     )
+    return dataclasses.replace(settings, owner_only=True)
 
 
 class ControlServer:
