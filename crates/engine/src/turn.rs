@@ -28,8 +28,8 @@ const BUDGET_NS: u64 = 1_000_000;
 
 /// Tokens from here on name listeners.
 pub(crate) const LISTENERS: u64 = u64::MAX - (1 << 16);
-/// The inbox for connections of other workers.
-pub(crate) const INBOX: u64 = u64::MAX - 1;
+/// The inbox for connections of other workers. The poller's own tokens begin at the other end.
+pub(crate) const INBOX: u64 = LISTENERS + (1 << 15);
 
 pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     // A nested event loop run by the application inside a callback must not start a second turn.
