@@ -1,4 +1,4 @@
-"""The table of parameters in docs/scaling.md, made from the policy: `python -m swell.scaling.docs [--check] [DIRECTORY]`.
+"""The parameters' table in docs/scaling.md, made from the policy: `python -m swell.scaling.docs [--check] [DIRECTORY]`.
 
 Tests call `with_table` and compare, so that the page cannot fall behind.
 """

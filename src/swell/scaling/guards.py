@@ -52,7 +52,7 @@ def budgeted(policy: Policy, wanted: int) -> Guard | None:
 
 def upstream(view: View) -> str:
     """Why idle loops with many requests in flight are no reason for more workers."""
-    busy = words.percent(view.short.per_worker(UTILISATION))
+    busy = words.percent((view.burst or view.short).per_worker(UTILISATION))
     return (
         f"{words.number(view.in_flight)} requests in flight per worker while the loops are {busy} busy: "
         "they wait for an upstream, more workers would not help"

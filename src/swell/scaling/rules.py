@@ -13,11 +13,12 @@ from itertools import pairwise
 from swell.scaling import words
 from swell.scaling.policy import Policy
 from swell.scaling.view import Reading, View
-from swell.scaling.window import UTILISATION, Memory
+from swell.scaling.window import CPU, UTILISATION, Memory
 
 __all__ = ["Floor", "Wish", "down_window", "falling", "is_panic", "load", "need", "rising"]
 
-_ALMOST = 1e-9
+# Means come out of long sums: a need of 2.0000001 is one of 2.
+_ALMOST = 1e-6
 # Reversals double the down window this many times at most: 60 s become 8 minutes.
 MOST_DOUBLINGS = 3
 # The load under which a strained count may be returned to, of the load that strained it. Room for noise.
@@ -87,7 +88,7 @@ def _is_burst(reading: Reading, view: View, policy: Policy, current: int) -> boo
 
 
 def _is_panic(reading: Reading, view: View, policy: Policy, current: int) -> bool:
-    """Knative's: the quick mean asks for a multiple of what is ready. Or loops that never rest: they hide their need."""
+    """Knative's: the quick mean asks for a multiple of what is ready. Or loops that never rest and so hide theirs."""
     if reading.sustained <= current or view.short.covered < policy.burst_window - _ALMOST:
         return False
     if reading.signal == UTILISATION and view.short.covered >= 0.9 * policy.panic_window:
@@ -111,10 +112,12 @@ def rising(view: View, policy: Policy, memory: Memory, current: int, *, panickin
     for reading in view.readings:
         if reading.sustained <= current:
             continue
-        if view.burst is not None and _is_burst(reading, view, policy, current):
+        # A queue grows while the workers that will empty it start; it asks again when their effect can be seen.
+        quick = reading.signal in (UTILISATION, CPU) or memory.unsettled_at <= view.now - policy.burst_window
+        if quick and view.burst is not None and _is_burst(reading, view, policy, current):
             text = _says(reading, reading.burst, min(policy.burst_window, view.burst.covered))
             wishes.append(Wish(_whole(reading.needs_burst), "burst", reading.name, f"{text}, a burst"))
-        if panicking and _exceeds(reading.needs_short, current, policy):
+        if quick and panicking and _exceeds(reading.needs_short, current, policy):
             text = _says(reading, reading.short, min(policy.panic_window, view.short.covered))
             wishes.append(Wish(_whole(reading.needs_short), "panic", reading.name, text))
         if view.covered >= policy.panic_window * 0.9 and _exceeds(reading.needs_stable, current, policy):
@@ -158,6 +161,10 @@ def falling(view: View, policy: Policy, memory: Memory, current: int, *, panicki
     floors = [Floor(enough, "")]
     peak = max((count for at, count in memory.needs if at > now - window), default=current)
     floors.append(Floor(peak, f"{words.workers(peak)} were needed within the last {words.duration(window)}"))
+    # One fall to where the need has come to rest, instead of one now and the next a whole window later.
+    later = window - min(policy.panic_window, window / 2)
+    if max((count for at, count in memory.needs if at > now - later), default=peak) < peak:
+        floors.append(Floor(current, "the need was still falling a window ago"))
     stable = max(_whole(reading.down_stable) for reading in view.readings)
     floors.append(Floor(stable, f"the last {words.duration(policy.stable_window)} needed {stable}"))
     floors.append(Floor(current - max(1, int(current * policy.down_share)), "no more may go at a time"))

@@ -7,50 +7,19 @@ host. Decides nothing. Called by `decide`, `rules` and `guards`.
 from __future__ import annotations
 
 import math
-import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from swell.scaling.policy import Policy
-from swell.scaling.window import CPU, DELAYS, IN_FLIGHT, LINEAR, POOL, UTILISATION, History, Tick
+from swell.scaling.window import CPU, DELAYS, IN_FLIGHT, LINEAR, POOL, UTILISATION, History, Means, Tick
 
-__all__ = ["Delay", "Means", "Reading", "View", "look"]
+__all__ = ["Delay", "Reading", "View", "look"]
 
 _ALMOST = 1e-9
 # A delay counts as over its target when it was for this share of the window: one good sample is no relief.
 HELD = 0.75
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """Means over a window, weighted by the samples' spans. `covered` is the sum of those."""
-
-    covered: float
-    ready: float
-    known: tuple[float, ...]
-    missing: tuple[float, ...]
-
-    @classmethod
-    def of(cls, ticks: Sequence[Tick]) -> Means | None:
-        if not ticks:
-            return None
-        spans = [tick.span or _ALMOST for tick in ticks]
-        weight = math.fsum(spans)
-
-        def mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
-            return tuple(sum(map(operator.mul, column, spans)) / weight for column in zip(*rows, strict=True))
-
-        return cls(
-            covered=weight,
-            ready=mean([(tick.ready,) for tick in ticks])[0],
-            known=mean([tick.known for tick in ticks]),
-            missing=mean([tick.missing for tick in ticks]),
-        )
-
-    def per_worker(self, signal: int) -> float:
-        return self.known[signal] / max(1.0, self.ready)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +91,19 @@ class View:
         return self.short.per_worker(IN_FLIGHT)
 
     def is_idling(self, policy: Policy) -> bool:
-        """The loops wait most of the time, and neither threads nor CPU nor delays say otherwise."""
+        """The loops wait most of the time, and neither threads nor CPU nor delays say otherwise.
+
+        The newest samples count as much as the panic window: when an upstream stalls, loops are idle from then on.
+        """
+        recent = self.burst or self.short
+
+        def lowest(signal: int) -> float:
+            return min(self.short.per_worker(signal), recent.per_worker(signal))
+
         return (
-            self.short.per_worker(UTILISATION) < policy.idle_utilisation
-            and self.short.per_worker(CPU) < policy.cpu
-            and self.short.per_worker(POOL) < policy.pool
+            lowest(UTILISATION) < policy.idle_utilisation
+            and lowest(CPU) < policy.cpu
+            and lowest(POOL) < policy.pool
             and not any(delay.held for delay in self.delays)
         )
 
@@ -148,31 +125,34 @@ def look(history: History, policy: Policy, now: float) -> View | None:
     last = history.last
     if last is None or history.began is None or not -1.0 <= now - last.at <= max(3 * policy.interval, 3.0):
         return None
-    stable = history.since(now - policy.stable_window)
-    short = [tick for tick in stable if tick.at > now - policy.panic_window] or [last]
+    newest = len(history) - 1
+    stable_at = min(newest, history.first_since(now - policy.stable_window))
+    short_at = min(newest, max(stable_at, history.first_since(now - policy.panic_window)))
+    ticks = history.since(short_at)
     # Whole samples only, so that the load before the burst is not in it; two at least, one may be noise.
-    within = [tick for tick in short if tick.at - tick.span >= now - policy.burst_window - _ALMOST]
-    burst = within if len(within) >= 2 else short[:2]
-    before = [tick for tick in stable if tick.at < burst[-1].at]
-    means = (Means.of(burst), Means.of(short), Means.of(stable or [last]), Means.of(before))
-    if means[1] is None or means[2] is None:
+    whole = sum(tick.at - tick.span >= now - policy.burst_window - _ALMOST for tick in ticks)
+    burst_count = min(len(ticks), max(2, whole))
+    burst_at = newest + 1 - burst_count
+    burst = history.means(burst_at) if burst_count >= 2 else None
+    short, stable, before = history.means(short_at), history.means(stable_at), history.means(stable_at, burst_at)
+    if short is None or stable is None:
         return None
-    latencies = [tick.latency for tick in short if tick.latency]
-    usual = [tick.latency for tick in stable[len(short) :] if tick.latency]
+    usual = history.means(stable_at, short_at)
+    hosts = [tick.host for tick in ticks]
     return View(
         now=now,
         last=last,
-        covered=means[2].covered,
+        covered=stable.covered,
         history_age=now - history.began,
-        burst=means[0] if len(burst) >= 2 else None,
-        short=means[1],
-        stable=means[2],
-        readings=tuple(_reading(signal, policy, means, short[:2]) for signal in _signals(policy)),
-        delays=tuple(_delay(index, policy, short, stable) for index in range(len(DELAYS))),
-        host_cpu=_most([tick.host.cpu for tick in burst], [tick.host.cpu for tick in short]),
-        throttled=_most([tick.host.throttled for tick in short]),
-        latency=statistics.fmean(latencies) if latencies else None,
-        latency_usual=statistics.fmean(usual) if usual else None,
+        burst=burst,
+        short=short,
+        stable=stable,
+        readings=tuple(_reading(signal, (burst, short, stable, before), ticks[:2]) for signal in _signals(policy)),
+        delays=tuple(_delay(index, policy, ticks, stable) for index in range(len(DELAYS))),
+        host_cpu=_most([host.cpu for host in hosts[:burst_count]], [host.cpu for host in hosts]),
+        throttled=_most([host.throttled for host in hosts[:burst_count]], [host.throttled for host in hosts]),
+        latency=short.latency,
+        latency_usual=usual.latency if usual is not None else None,
     )
 
 
@@ -186,7 +166,6 @@ def _signals(policy: Policy) -> list[tuple[int, float, float]]:
 
 def _reading(
     row: tuple[int, float, float],
-    policy: Policy,
     means: tuple[Means | None, Means | None, Means | None, Means | None],
     newest: Sequence[Tick],
 ) -> Reading:
@@ -216,17 +195,16 @@ def _reading(
     )
 
 
-def _delay(index: int, policy: Policy, short: Sequence[Tick], stable: Sequence[Tick]) -> Delay:
-    values = [value for tick in short if (value := tick.delays[index]) is not None]
-    usual = [value for tick in stable if (value := tick.delays[index]) is not None]
+def _delay(index: int, policy: Policy, ticks: Sequence[Tick], stable: Means) -> Delay:
+    values = [value for tick in ticks if (value := tick.delays[index]) is not None]
     line = policy.delay * (1 + policy.tolerance)
     over = sum(value > line for value in values)
-    newest = short[0].delays[index]
+    newest = ticks[0].delays[index]
     return Delay(
         name=DELAYS[index][0],
         value=statistics.median(values) if values else None,
-        stable=statistics.fmean(usual) if usual else None,
-        held=len(values) >= 2 and newest is not None and newest > line and over >= HELD * len(short),
+        stable=stable.delays[index],
+        held=len(values) >= 2 and newest is not None and newest > line and over >= HELD * len(ticks),
     )
 
 

@@ -8,14 +8,15 @@ panics, past needs, changes. It has no clock; times are those of the samples. Ca
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections import deque
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from swell.scaling.signals import HostSample, WorkerSample
 
-__all__ = ["DELAYS", "LINEAR", "Change", "History", "Memory", "Tick", "demand_in"]
+__all__ = ["DELAYS", "LINEAR", "Change", "History", "Means", "Memory", "Tick"]
 
 # Signals that grow with the load: twice the load needs twice the workers. (name, value of a worker)
 LINEAR: tuple[tuple[str, Callable[[WorkerSample], float | None]], ...] = (
@@ -32,7 +33,11 @@ DELAYS: tuple[tuple[str, Callable[[WorkerSample], float | None]], ...] = (
 UTILISATION, IN_FLIGHT, CPU, POOL = range(4)
 _CAPACITY = frozenset({"ready", "stuck"})
 _MOST_TICKS = 8192
-_LARGEST = 1e12
+_SLICE = 256
+# Larger numbers than this are nonsense, and would cost the sums their precision.
+_LARGEST = 1e6
+# A tick without a span has next to no weight.
+_NO_SPAN = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +103,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def demand_in(tick: Tick, signal: int, target: float, full: float, *, upward: bool) -> float:
-    """Workers that one linear signal of one tick asks for. Missing data counts 0 upward and `full` downward."""
-    total = tick.known[signal] + (0.0 if upward else tick.missing[signal] * full)
-    return total / target
-
-
 @dataclass(frozen=True, slots=True)
 class Change:
     """The count changed; `rule` says why, "external" when somebody else did it."""
@@ -132,38 +131,99 @@ class Memory:
     changes: tuple[Change, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Means over some ticks, weighted by their spans. `covered` is the sum of those. Delays: `None` if never known."""
+
+    covered: float
+    ready: float
+    known: tuple[float, ...]
+    missing: tuple[float, ...]
+    delays: tuple[float | None, ...]
+    latency: float | None
+
+    def per_worker(self, signal: int) -> float:
+        return self.known[signal] / max(1.0, self.ready)
+
+
 class History:
-    """The ticks of the last `keep` seconds and the memory of the last decision. One writer, the owner."""
+    """The ticks of the last `keep` seconds and the memory of the last decision. One writer, the owner.
+
+    With each tick the sums over all ticks before it are kept, so that the means of any window cost one subtraction.
+    """
 
     def __init__(self, keep: float) -> None:
         self._keep = keep
-        self._ticks: deque[Tick] = deque(maxlen=_MOST_TICKS)
+        self._ticks: list[Tick] = []
+        self._times: list[float] = []
+        self._sums: list[tuple[float, ...]] = []
+        self._sum: tuple[float, ...] = (0.0,) * _WIDTH
         self.began: float | None = None
         self.memory = Memory()
 
+    def __len__(self) -> int:
+        return len(self._ticks)
+
     def add(self, tick: Tick) -> None:
         """Takes the newest tick. One that is not newer than the last is dropped: time does not go back."""
-        if not math.isfinite(tick.at) or (self._ticks and tick.at <= self._ticks[-1].at):
+        if not math.isfinite(tick.at) or (self._times and tick.at <= self._times[-1]):
             return
         if self.began is None:
             self.began = tick.at
         self._ticks.append(tick)
-        while self._ticks[0].at < tick.at - self._keep:
-            self._ticks.popleft()
+        self._times.append(tick.at)
+        self._sums.append(self._sum)
+        self._sum = tuple(map(operator.add, self._sum, _weighted(tick)))
+        # In slices, because a list gives up its head only by moving the rest.
+        old = self.first_since(tick.at - self._keep)
+        if old >= _SLICE or len(self._ticks) > _MOST_TICKS:
+            old = max(old, len(self._ticks) - _MOST_TICKS)
+            del self._ticks[:old], self._times[:old], self._sums[:old]
 
     @property
     def last(self) -> Tick | None:
         return self._ticks[-1] if self._ticks else None
 
-    def newest(self, count: int) -> list[Tick]:
-        """The last `count` ticks, the newest first."""
-        return [self._ticks[-1 - index] for index in range(min(count, len(self._ticks)))]
+    def first_since(self, begin: float) -> int:
+        """The index of the first tick that is later than `begin`."""
+        return bisect.bisect_right(self._times, begin)
 
-    def since(self, begin: float) -> list[Tick]:
-        """The ticks later than `begin`, the newest first."""
-        found = []
-        for tick in reversed(self._ticks):
-            if tick.at <= begin:
-                break
-            found.append(tick)
-        return found
+    def since(self, index: int) -> list[Tick]:
+        """The ticks from an index on, the newest first."""
+        return self._ticks[index:][::-1]
+
+    def means(self, begin: int, end: int | None = None) -> Means | None:
+        """The means over the ticks `begin` to `end`, that one not included; `None` if there are none."""
+        end = len(self._ticks) if end is None else end
+        if not 0 <= begin < end <= len(self._ticks):
+            return None
+        after = self._sum if end == len(self._ticks) else self._sums[end]
+        # Sums of millions of samples are rounded; nothing in them is negative.
+        total = [max(0.0, value) for value in map(operator.sub, after, self._sums[begin])]
+        covered = total[0] or _NO_SPAN
+        delays = zip(total[_DELAYS_AT:_LATENCY_AT:2], total[_DELAYS_AT + 1 : _LATENCY_AT : 2], strict=True)
+        return Means(
+            covered=covered,
+            ready=total[1] / covered,
+            known=tuple(value / covered for value in total[2:_MISSING_AT]),
+            missing=tuple(value / covered for value in total[_MISSING_AT:_DELAYS_AT]),
+            delays=tuple(value / weight if weight else None for value, weight in delays),
+            latency=total[_LATENCY_AT] / total[_LATENCY_AT + 1] if total[_LATENCY_AT + 1] else None,
+        )
+
+
+# The places in the sums: span; ready; known, then missing of each linear signal; value and span of delays and latency.
+_MISSING_AT = 2 + len(LINEAR)
+_DELAYS_AT = _MISSING_AT + len(LINEAR)
+_LATENCY_AT = _DELAYS_AT + 2 * len(DELAYS)
+_WIDTH = _LATENCY_AT + 2
+
+
+def _weighted(tick: Tick) -> list[float]:
+    span = tick.span or _NO_SPAN
+    row = [span, tick.ready * span]
+    row += [value * span for value in tick.known]
+    row += [count * span for count in tick.missing]
+    for value in (*tick.delays, tick.latency):
+        row += (0.0, 0.0) if value is None else (value * span, span)
+    return row
