@@ -9,6 +9,7 @@ use swell_wire::h1::cycle::Response;
 use swell_wire::h1::scan::HeadScan;
 
 use crate::access::Record;
+use crate::board::{Place, Times};
 use crate::io::outbuf::OutBuf;
 use crate::io::slots::Key;
 use crate::io::socket::Address;
@@ -94,6 +95,8 @@ pub(crate) struct Exchange {
     /// The task's place among the suspended ones.
     pub(crate) task: Option<Key>,
     pub(crate) record: Option<Box<Record>>,
+    /// For the scoreboard.
+    pub(crate) times: Times,
 }
 
 /// What the request demands of its response.
@@ -105,6 +108,8 @@ pub(crate) struct Answering {
     /// `Date`, `Server`: given by the application.
     pub(crate) has_date: bool,
     pub(crate) has_server: bool,
+    /// Of the response that is held or was begun.
+    pub(crate) status: u16,
 }
 
 /// The request body between the socket and the application.
@@ -200,4 +205,7 @@ pub(crate) struct Running {
     pub(crate) link: Link,
     /// The engine has cancelled it, and has said why.
     pub(crate) cancelled: bool,
+    /// When it was started (precise nanoseconds), and its place among those that the scoreboard names.
+    pub(crate) since: u64,
+    pub(crate) place: Place,
 }

@@ -50,6 +50,7 @@ pub(crate) struct Core {
 pub(crate) struct Handles {
     pub(crate) names: Names,
     pub(crate) application: Py<PyAny>,
+    pub(crate) context: Py<PyAny>,
     pub(crate) state: Option<Py<PyDict>>,
     /// Called with (level, text, exception or None).
     pub(crate) report: Py<PyAny>,
@@ -89,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) wakes: Vec<Wake>,
     /// Exchanges whose application has not returned.
     pub(crate) active: usize,
+    /// The same of WebSockets.
+    pub(crate) websockets: usize,
     pub(crate) queue: VecDeque<Key>,
     /// Connections end after their current response.
     pub(crate) draining: bool,
@@ -219,6 +222,7 @@ impl Core {
             scheduled: false,
             wakes: Vec::new(),
             active: 0,
+            websockets: 0,
             queue: VecDeque::new(),
             draining: false,
             fixed: FixedFields::new(&settings),
@@ -237,9 +241,10 @@ impl Core {
         let py_handles = Handles {
             names,
             application,
+            context,
             state,
             report,
-            starter: Starter::new(py, event_loop, context, settings.eager_start)?,
+            starter: Starter::new(py, event_loop, settings.eager_start)?,
             event_loop: event_loop.clone().unbind(),
             call_soon: event_loop.getattr("call_soon")?.unbind(),
             future_type: py.import("asyncio")?.getattr("Future")?.unbind(),
@@ -405,7 +410,7 @@ impl Inner {
     #[inline]
     pub(crate) fn count_active(&self) {
         if let Some(board) = &self.board {
-            board.in_flight(self.stats.requests, self.active);
+            board.working(self.stats.requests, self.active, self.websockets);
         }
     }
 

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::access::End;
-use crate::board::Scoreboard;
+use crate::board::{Board, Scoreboard};
 use crate::conn::Protocol;
 use crate::core::{level, Core};
 use crate::handoff::Handoff;
@@ -54,18 +54,23 @@ impl Engine {
         inbox: Option<RawFd>,
         outboxes: Option<Vec<RawFd>>,
     ) -> PyResult<Self> {
-        let board = board.map(|board| board.get().board(slot)).transpose()?;
         let (inbox, outboxes) = (inbox.unwrap_or(-1), outboxes.unwrap_or_default());
         if board.is_none() && (inbox >= 0 || !outboxes.is_empty()) {
             return Err(PyValueError::new_err("workers that hand connections to each other need a scoreboard"));
         }
         let handoff = board.is_some().then(|| Handoff::new(slot, inbox, &outboxes)).transpose()?;
         let core = Core::new(settings, event_loop, application, state, context, report)?;
+        let board = board.map(|board| board.get().board(slot, core.py.starter.is_eager())).transpose()?;
         core.with(|inner| {
             inner.retire = retire;
+            if let Some(board) = &board {
+                inner.poller.add_beat()?;
+                inner.poller.beat_at(board.next_beat());
+            }
             inner.board = board;
             inner.handoff = handoff;
-        });
+            PyResult::Ok(())
+        })?;
         Ok(Self { core: Some(core) })
     }
 
@@ -188,6 +193,7 @@ impl Engine {
     fn close(&mut self, py: Python<'_>) -> PyResult<()> {
         if let Some(core) = self.core.take() {
             core.with(|inner| {
+                inner.board = inner.board.take().filter(Board::is_ours);
                 for key in inner.conns.keys() {
                     finish::log_end(inner, key, End::Aborted);
                     lifecycle::lose(inner, key, true);
@@ -201,6 +207,9 @@ impl Engine {
                     core.with(|inner| inner.report(level::WARNING, trouble));
                     core.settle(py);
                 }
+            }
+            if let Some((board, stats)) = core.with(|inner| Some((inner.board.take()?, inner.stats.clone()))) {
+                board.end(&stats);
             }
             core.with(|inner| {
                 inner.poller.close();

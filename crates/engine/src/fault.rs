@@ -8,6 +8,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::board::Board;
 use crate::core::{level, Core, Wake};
 use crate::io::slots::Key;
 use crate::lifecycle;
@@ -52,6 +53,7 @@ fn lose(py: Python<'_>, core: &std::rc::Rc<Core>, key: Key, cause: &str) {
     let text = format!("internal error, please report: {cause}; one connection was ended");
     core.with(|inner| {
         inner.stats.engine_faults += 1;
+        inner.board.iter().for_each(Board::end_step);
         inner.wakes.push(Wake::Report { level: level::ERROR, text, error: None });
         lifecycle::lose(inner, key, true);
     });

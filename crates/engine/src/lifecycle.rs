@@ -7,6 +7,7 @@ use swell_wire::h1::cycle::{HeadFraming, Response};
 use swell_wire::h1::response;
 
 use crate::access::Refusal;
+use crate::board::Board;
 use crate::conn::{Closing, Conn, Exchange, Protocol, OUT_LOW};
 use crate::core::{FixedFields, Inner, Wake};
 use crate::io::deadlines::Kind;
@@ -74,14 +75,14 @@ pub(crate) fn remove(inner: &mut Inner, key: Key) {
 
 /// Sends what waits. A head that is still held goes first: its application waits for something else.
 pub(crate) fn flush(inner: &mut Inner, key: Key) {
-    let Inner { conns, deadlines, wakes, spare, stats, now, fixed, draining, .. } = inner;
+    let Inner { conns, deadlines, wakes, spare, stats, now, fixed, draining, board, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     conn.dirty = false;
     if let Protocol::Http(exchange) = &mut conn.protocol {
         if let Response::Held(_) = exchange.response {
             if let Some(framing) = exchange.response.release_head() {
                 conn.out.lend(spare);
-                encode_head(exchange, &mut conn.out, framing, fixed, *draining, spare);
+                encode_head(exchange, &mut conn.out, framing, fixed, *draining, spare, board);
             }
         }
     }
@@ -144,6 +145,7 @@ pub(crate) fn encode_head(
     fixed: &FixedFields,
     draining: bool,
     spare: &mut Vec<Vec<u8>>,
+    board: &Option<Board>,
 ) {
     let answer = &mut exchange.answer;
     // A body that was announced with an expectation and never asked for may or may not come (RFC 9110 §10.1.1).
@@ -158,6 +160,9 @@ pub(crate) fn encode_head(
     });
     if let Some(record) = &mut exchange.record {
         record.head_sent();
+    }
+    if let Some(board) = board {
+        board.responded(answer.status);
     }
     head.clear();
     if spare.len() < 64 {
@@ -270,6 +275,12 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
         ids.append(extra.to_mut(), id);
     }
     conn.out.write(|out| response::plain_answer(out, status, &text, &extra, fixed, head_only));
+    if let Some(board) = &inner.board {
+        board.responded(status);
+        if let Protocol::Http(exchange) = &mut conn.protocol {
+            board.answered(&mut exchange.times);
+        }
+    }
     if let Some(access) = &mut inner.access {
         let section = if refused.section.is_empty() { section(status) } else { refused.section };
         let refusal = Refusal { reason, section };

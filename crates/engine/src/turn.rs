@@ -13,6 +13,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::accept;
+use crate::board;
 use crate::core::{level, Core, Wake};
 use crate::expire;
 use crate::fault;
@@ -36,10 +37,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     if core.in_turn.replace(true) {
         return Ok(());
     }
-    if let Err(error) = core.py.starter.prepare(py) {
-        core.in_turn.set(false);
-        return Err(error);
-    }
+    core.py.starter.prepare(py)?;
     let started = clock::precise_ns();
     let mut now = started;
     let requests = core.with(|inner| inner.stats.requests);
@@ -63,6 +61,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
             fault::contained(py, core, key, || match event.token {
                 Poller::TIMER => expire::expire(py, core),
                 INBOX => accept::take(py, core, event.hangup),
+                Poller::BEAT => board::beat(core),
                 token if token >= LISTENERS => accept::accept(py, core, (token - LISTENERS) as usize),
                 _ => read::ready(py, core, key, event),
             });
@@ -95,6 +94,9 @@ pub(crate) fn after(
 ) -> PyResult<*mut ffi::PyObject> {
     core.with(|inner| {
         inner.scheduled = false;
+        if let Some(board) = &mut inner.board {
+            board.outside();
+        }
         inner.now = clock::coarse_ms();
         inner.fixed.refresh();
     });
@@ -103,10 +105,7 @@ pub(crate) fn after(
         // A nested event loop inside a turn: what waits is that turn's to do.
         return Ok(py.None().into_ptr());
     }
-    if let Err(error) = core.py.starter.prepare(py) {
-        core.in_turn.set(false);
-        return Err(error);
-    }
+    core.py.starter.prepare(py)?;
     settle_all(py, core);
     core.py.starter.rest(py)?;
     core.in_turn.set(false);

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::line::notice;
 use super::Format;
+use crate::io::thread::block_signals;
 
 /// Bytes of lines that may wait for the descriptor. About 100,000 lines.
 const WAITING_MAX: usize = 16 * 1024 * 1024;
@@ -255,16 +256,6 @@ fn wait_writable(file: &File) {
     let mut entry = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
     // SAFETY: one valid entry. Whatever the outcome, the write is tried again.
     unsafe { libc::poll(&mut entry, 1, 1000) };
-}
-
-/// Signals are the main thread's.
-fn block_signals() {
-    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initialises the set; the mask is this thread's own.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut());
-    }
 }
 
 #[cfg(test)]

@@ -181,8 +181,13 @@ impl OwnSlot {
         Some(Self { map: Arc::clone(map), slot })
     }
 
-    pub(super) fn map(&self) -> &Arc<Map> {
+    pub(super) fn map(&self) -> &Map {
         &self.map
+    }
+
+    /// For another thread.
+    pub(super) fn again(&self) -> Self {
+        Self { map: Arc::clone(&self.map), slot: self.slot }
     }
 }
 

@@ -6,6 +6,8 @@
 //! | `map.rs` | the file: made, opened, checked, mapped |
 //! | `text.rs` | request lines, guarded by a sequence number |
 //! | `writer.rs` | what an engine writes into its slot |
+//! | `arrival.rs`, `waiting.rs` | when a request came; the table of suspended ones |
+//! | `beat.rs`, `sampler.rs` | the timer that proves the loop free; the thread that sees it busy |
 //! | `peers.rs` | what an engine reads and writes in the slots of others |
 //! | `reader.rs` | one slot as a Python dict |
 //! | `python.rs` | the class `swell._core.Scoreboard` |
@@ -14,16 +16,19 @@
 //! or as it was to be. Two numbers read together may belong to two moments, a few microseconds apart. No IPC, no lock
 //! and no locked instruction on a request's way. Not known here: who reads it and what is made of it.
 
-#[allow(dead_code, reason = "written by what follows")]
+mod arrival;
+mod beat;
 mod layout;
 mod map;
-#[allow(dead_code, reason = "for the engines that hand connections to each other")]
 mod peers;
 mod python;
 mod reader;
-#[allow(dead_code, reason = "written by what follows")]
+mod sampler;
 mod text;
+mod waiting;
 mod writer;
 
+pub(crate) use self::beat::beat;
 pub(crate) use self::python::Scoreboard;
-pub(crate) use self::writer::Board;
+pub(crate) use self::waiting::Place;
+pub(crate) use self::writer::{Board, Times};

@@ -19,11 +19,6 @@ pub(crate) struct PeerLoad {
 }
 
 impl Board {
-    /// Slots there are, this engine's own among them.
-    pub(crate) fn slots(&self) -> usize {
-        self.map().slots()
-    }
-
     /// The load of the worker in `slot`. None unless it is ready to take connections. Five loads.
     pub(crate) fn peer_load(&self, slot: usize) -> Option<PeerLoad> {
         let slot = self.map().slot(slot)?;

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::layout::{Slot, Word, NAMED, NOTED, SLOT_WORDS, STATES, VERSION};
-use super::map::{Map, Trouble};
+use super::map::{Map, OwnSlot, Trouble};
 use super::{reader, Board};
 
 /// A shared-memory file with one slot per worker, readable from any process at any time.
@@ -28,10 +28,13 @@ impl Scoreboard {
 
     /// What an engine writes with.
     ///
+    /// To be called on the event loop's thread. `eager`: the first step is made where a request is started.
+    ///
     /// # Errors
-    /// When there is no such slot.
-    pub(crate) fn board(&self, index: usize) -> PyResult<Board> {
-        Board::new(&self.map, index).ok_or_else(|| self.no_slot(index))
+    /// When there is no such slot, or no thread for the sampler.
+    pub(crate) fn board(&self, index: usize, eager: bool) -> PyResult<Board> {
+        let slot = OwnSlot::new(&self.map, index).ok_or_else(|| self.no_slot(index))?;
+        Ok(Board::new(slot, eager)?)
     }
 }
 

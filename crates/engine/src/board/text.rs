@@ -56,6 +56,11 @@ pub(super) fn copy(from: &[AtomicU64], to: &[AtomicU64]) {
     end(to, sequence);
 }
 
+/// Since when there is a text; 0: there is none.
+pub(super) fn since(entry: &[AtomicU64]) -> u64 {
+    u64::from_le(entry[SINCE].load(Ordering::Relaxed))
+}
+
 /// From now on there is no text.
 #[inline]
 pub(super) fn clear(entry: &[AtomicU64]) {

@@ -1,33 +1,66 @@
 //! What an engine writes into its slot, from the loop's thread: plain stores, no locked instruction.
 //!
-//! Numbers that others decide by (connections, requests in flight) are written when they change; the other counters
-//! once per turn, from the engine's own.
+//! Numbers that others decide by (connections, requests in flight) are written when they change, and so is the line of
+//! the request whose first step runs; the other counters once per turn, from the engine's own.
 
-use std::sync::Arc;
+use std::io;
+use std::os::fd::OwnedFd;
 
-use super::layout::{Slot, Word, CLEARED};
+use super::arrival::Arrivals;
+use super::beat::Beat;
+use super::layout::{Histogram, Slot, Word, CLEARED};
 use super::map::{Map, OwnSlot};
+use super::sampler::Sampler;
+use super::text;
+use super::waiting::Waiting;
 use crate::io::clock;
 use crate::stats::Stats;
 
 /// An engine's place on the scoreboard.
 pub(crate) struct Board {
-    slot: OwnSlot,
-    turns: u64,
+    pub(super) slot: OwnSlot,
+    pub(super) arrivals: Arrivals,
+    pub(super) beat: Beat,
+    pub(super) waiting: Waiting,
+    pub(super) turns: u64,
+    /// The first step is made where the request is started, and not by a later pass of the loop.
+    eager: bool,
+    process: u32,
+    _sampler: Sampler,
+}
+
+/// What an exchange remembers for the scoreboard: precise nanoseconds, 0 for "nothing (more) to count".
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Times {
+    started: u64,
+    /// When the request had come, while its first step has not been seen.
+    arrived: u64,
 }
 
 impl Board {
-    /// Begins in the slot, from zero. None when there is no such slot.
-    pub(super) fn new(map: &Arc<Map>, index: usize) -> Option<Self> {
-        let slot = OwnSlot::new(map, index)?;
+    /// Begins in a slot, from zero. To be called on the event loop's thread.
+    ///
+    /// # Errors
+    /// When the sampler's thread cannot be started.
+    pub(super) fn new(slot: OwnSlot, eager: bool) -> io::Result<Self> {
         for at in CLEARED.into_iter().flatten() {
             slot.store(at, 0);
         }
-        let now = clock::precise_ns();
+        let (now, process) = (clock::precise_ns(), std::process::id());
         slot.set(Word::StartedNs, now);
         slot.set(Word::HeartbeatNs, now);
-        slot.set(Word::Pid, u64::from(std::process::id()));
-        Some(Self { slot, turns: 0 })
+        slot.set(Word::Pid, u64::from(process));
+        let sampler = Sampler::start(slot.again())?;
+        Ok(Self {
+            slot,
+            arrivals: Arrivals::new(now),
+            beat: Beat::new(now),
+            waiting: Waiting::default(),
+            turns: 0,
+            eager,
+            process,
+            _sampler: sampler,
+        })
     }
 
     pub(super) fn slot(&self) -> &Slot {
@@ -42,8 +75,14 @@ impl Board {
     #[inline]
     pub(crate) fn turn(&mut self, now: u64) {
         self.turns += 1;
+        self.arrivals.turn(now);
         self.slot.set(Word::HeartbeatNs, now);
         self.slot.set(Word::Turns, self.turns);
+    }
+
+    /// The loop runs the engine outside of a turn: what is started now has come over the application, not the network.
+    pub(crate) fn outside(&mut self) {
+        self.arrivals.turn(clock::precise_ns());
     }
 
     #[inline]
@@ -51,11 +90,67 @@ impl Board {
         self.slot.set(Word::Connections, open as u64);
     }
 
-    /// A request has begun or ended; so many applications work now.
+    /// An application was called or has returned: all calls so far, and those that work now.
     #[inline]
-    pub(crate) fn in_flight(&self, requests: u64, active: usize) {
+    pub(crate) fn working(&self, requests: u64, active: usize, websockets: usize) {
         self.slot.set(Word::Requests, requests);
         self.slot.set(Word::InFlight, active as u64);
+        self.slot.set(Word::Websockets, websockets as u64);
+    }
+
+    /// A request that waited for a place under the concurrency limit gets one; it had come at `since`.
+    #[inline]
+    pub(crate) fn was_queued(&mut self, since: Option<u64>) {
+        self.arrivals.queued = since;
+    }
+
+    /// The application is about to be called for the request with this line (its CRLF included).
+    #[inline]
+    pub(crate) fn begin(&mut self, line: &[u8], socket: Option<&OwnedFd>) -> Times {
+        let now = clock::precise_ns();
+        text::write(self.slot.current(), now, shown(line));
+        let queued = self.arrivals.queued.take();
+        let mut times = Times {
+            started: queued.unwrap_or(now),
+            arrived: queued.unwrap_or_else(|| self.arrivals.arrived(now, socket)),
+        };
+        if self.eager {
+            self.slot.count(Histogram::DispatchDelay, now.saturating_sub(times.arrived));
+            times.arrived = 0;
+        }
+        times
+    }
+
+    /// The first step is over.
+    #[inline]
+    pub(crate) fn end_step(&self) {
+        text::clear(self.slot.current());
+    }
+
+    /// Where first steps are not made at once: the application is seen to run.
+    #[inline]
+    pub(crate) fn stepped(&self, times: &mut Times) {
+        if times.arrived != 0 {
+            let now = clock::precise_ns();
+            self.slot.count(Histogram::DispatchDelay, now.saturating_sub(std::mem::take(&mut times.arrived)));
+        }
+    }
+
+    /// The head of a response, interim ones included, is on its way.
+    #[inline]
+    pub(crate) fn responded(&self, status: u16) {
+        if let class @ 1..=5 = status / 100 {
+            self.slot.add(Word::Responses as usize + usize::from(class) - 1, 1);
+        }
+    }
+
+    /// The response is complete.
+    #[inline]
+    pub(crate) fn answered(&self, times: &mut Times) {
+        if times.started != 0 {
+            let now = clock::precise_ns();
+            self.slot.count(Histogram::Latency, now.saturating_sub(std::mem::take(&mut times.started)));
+        }
     }
 
     /// The engine's counters, once per turn.
@@ -71,4 +166,25 @@ impl Board {
         slot.set(Word::BytesReceived, stats.bytes_received);
         slot.set(Word::BytesSent, stats.bytes_sent);
     }
+
+    /// False in a fork of the worker: it has the slot in its memory, too, and must leave it alone.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// The engine closes: the last counters, and nothing is open any more.
+    pub(crate) fn end(mut self, stats: &Stats) {
+        self.publish(stats);
+        self.connections(0);
+        self.working(stats.requests, 0, 0);
+        self.end_step();
+        self.nobody_waits();
+    }
+}
+
+/// Method and target of a request line.
+#[inline]
+pub(super) fn shown(line: &[u8]) -> &[u8] {
+    const REST: usize = b" HTTP/1.1\r\n".len();
+    &line[..line.len().saturating_sub(REST)]
 }

@@ -78,7 +78,6 @@ impl Slowness {
     }
 
     /// The engine's timer came so late.
-    #[allow(dead_code, reason = "called by the beat")]
     pub(crate) fn late(&mut self, ns: u64, now: u64) {
         self.lateness.observe(ns as f64 / 1_000.0, 1, now);
     }

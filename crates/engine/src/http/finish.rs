@@ -23,7 +23,7 @@ use crate::ws;
 
 /// The response is completely encoded: decide what the connection does next.
 pub(crate) fn conclude(inner: &mut Inner, key: Key) {
-    let Inner { conns, wakes, deadlines, access, draining, .. } = inner;
+    let Inner { conns, wakes, deadlines, access, board, draining, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     let Protocol::Http(exchange) = &mut conn.protocol else { return };
     wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
@@ -32,6 +32,9 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
     deadlines.disarm(Kind::Body, key.index);
     if let (Some(record), Some(access)) = (exchange.record.take(), access) {
         access.write(record, exchange.body.received, End::Complete);
+    }
+    if let Some(board) = board {
+        board.answered(&mut exchange.times);
     }
     // The head may have left before the drain began.
     let keep_alive = exchange.answer.keep_alive && !*draining;
@@ -69,7 +72,14 @@ pub(crate) fn suspended_over(
     link: Link,
     _: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
-    if let Some(running) = core.with(|inner| inner.tasks.remove(link.key)) {
+    let running = core.with(|inner| {
+        let running = inner.tasks.remove(link.key)?;
+        if let Some(board) = &mut inner.board {
+            board.over(running.place);
+        }
+        Some(running)
+    });
+    if let Some(running) = running {
         let task = running.task.bind(py);
         if running.cancelled && !running.link.websocket && task.call_method0("cancelled")?.is_truthy()? {
             over(py, core, running.link, None, true);
@@ -86,6 +96,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
     let limit = core.settings.limit_concurrency;
     let situation = core.with(|inner| {
         inner.active -= usize::from(!link.websocket);
+        inner.websockets -= usize::from(link.websocket);
         inner.count_active();
         if limit > 0 {
             read::admit_queued(inner, limit);

@@ -13,6 +13,7 @@ use swell_wire::h1::line::parse_request_line;
 use super::read::Parsed;
 use super::{finish, receive, send};
 use crate::access::{AccessLog, Record};
+use crate::board::Board;
 use crate::conn::{Answering, Conn, Exchange, Protocol, RequestBody, Running};
 use crate::core::{level, Core, Inner, Wake};
 use crate::io::deadlines::Kind;
@@ -129,13 +130,14 @@ fn open<'py>(
     let id = identify(py, core, &memo, &scope)?;
     let request = parsed.request;
     let link = core.with(|inner| {
-        let Inner { conns, access, draining, .. } = inner;
+        let Inner { conns, access, board, draining, .. } = inner;
         let draining = *draining;
         let conn = conns.get_mut(key)?;
         conn.serial = conn.serial.wrapping_add(1);
         let limit = core.settings.limit_requests_per_connection;
         let record = record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
         conn.request_id = id;
+        let times = board.as_mut().map(|board| board.begin(&memo.line, conn.fd.as_ref())).unwrap_or_default();
         let exchange = Exchange {
             response: Response::Awaited,
             head: Vec::new(),
@@ -148,6 +150,7 @@ fn open<'py>(
                 head_only: memo.parts.head_only,
                 has_date: false,
                 has_server: false,
+                status: 0,
             },
             body: RequestBody {
                 decoder: BodyDecoder::new(request.body),
@@ -166,6 +169,7 @@ fn open<'py>(
             senders: Vec::new(),
             task: None,
             record,
+            times,
         };
         if !exchange.body.decoder.is_done() {
             inner.deadlines.arm(Kind::Body, key.index, inner.now);
@@ -265,13 +269,16 @@ pub(crate) fn start(
 ) {
     core.with(|inner| {
         inner.active += usize::from(!link.websocket);
+        inner.websockets += usize::from(link.websocket);
         inner.stats.requests += 1;
         inner.count_active();
         if inner.stats.requests == core.settings.limit_max_requests {
             inner.wakes.extend(inner.retire.take().map(Wake::Call));
         }
     });
-    match step(py, core, link, scope, receive, send) {
+    let stepped = step(py, core, link, scope, receive, send);
+    core.with(|inner| inner.board.iter().for_each(Board::end_step));
+    match stepped {
         Ok(Stepped::Done(task)) => finish::task_over(py, core, link, &task),
         Ok(Stepped::Suspended) => {}
         Err(error) => finish::raised(py, core, link, error),
@@ -326,10 +333,12 @@ fn step<'py>(
         }
         coroutine = handles.as_coroutine.bind(py).call1((coroutine,))?;
     }
+    // SAFETY: the lifespan's context is a context object.
+    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(handles.context.as_ptr()))? };
     if core.settings.access_log && handles.starter.is_eager() {
         core.with(|inner| stepped(inner, link));
     }
-    let task = match handles.starter.start(&coroutine) {
+    let task = match handles.starter.start(&coroutine, &context) {
         Ok(task) => task,
         Err(error) => {
             // KeyboardInterrupt or SystemExit: the request is answered like any other failure, the loop then ends.
@@ -343,7 +352,12 @@ fn step<'py>(
         return Ok(Stepped::Done(task));
     }
     let running = core.with(|inner| {
-        let running = inner.tasks.insert(Running { task: task.clone().unbind(), link, cancelled: false });
+        let (since, place) = match &mut inner.board {
+            Some(board) if !link.websocket => board.suspended(),
+            _ => Default::default(),
+        };
+        let task = task.clone().unbind();
+        let running = inner.tasks.insert(Running { task, link, cancelled: false, since, place });
         if let Some(conn) = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial) {
             match &mut conn.protocol {
                 Protocol::Http(exchange) => exchange.task = Some(running),

@@ -350,7 +350,7 @@ fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed, bytes: &[u8])
             return Step::Ignore;
         }
         conn.protocol = Protocol::Queued;
-        conn.queued_at = inner.access.is_some().then(clock::precise_ns);
+        conn.queued_at = (inner.access.is_some() || inner.board.is_some()).then(clock::precise_ns);
         inner.queue.push_back(key);
         inner.deadlines.arm(Kind::Queue, key.index, inner.now);
         return Step::Wait;
@@ -361,8 +361,14 @@ fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed, bytes: &[u8])
             return Step::Ignore;
         }
     }
-    if let (Some(access), Some(conn)) = (&mut inner.access, inner.conns.get_mut(key)) {
-        access.arrived(conn.queued_at.take());
+    if inner.access.is_some() || inner.board.is_some() {
+        let queued_at = inner.conns.get_mut(key).and_then(|conn| conn.queued_at.take());
+        if let Some(access) = &mut inner.access {
+            access.arrived(queued_at);
+        }
+        if let Some(board) = &mut inner.board {
+            board.was_queued(queued_at);
+        }
     }
     Step::Request(parsed.len, parsed)
 }

@@ -82,6 +82,9 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
         let Some(conn) = current(inner.conns.get_mut(link.key), link) else { return (Found::Disconnected, false) };
         let readable = conn.readable;
         let Some(exchange) = conn.exchange() else { return (Found::Disconnected, false) };
+        if let Some(board) = &inner.board {
+            board.stepped(&mut exchange.times);
+        }
         if let Some(record) = &mut exchange.record {
             // Where tasks are not started at once, this is the first that is seen of the application.
             record.stepped();
@@ -107,6 +110,7 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
         if body.continue_owed {
             body.continue_owed = false;
             conn.out.write(|out| out.extend_from_slice(response::CONTINUE));
+            inner.board.iter().for_each(|board| board.responded(100));
             lifecycle::flush(inner, link.key);
             return (Found::Nothing, false);
         }

@@ -17,7 +17,7 @@ use crate::core::{Core, Inner};
 use crate::io::outbuf::PIN_FROM;
 use crate::lifecycle;
 use crate::py::awaitable;
-use crate::py::callable::Link;
+use crate::py::callable::{one_argument, Link};
 use crate::py::errors::ClientDisconnected;
 use crate::py::message::{self, Message};
 
@@ -27,7 +27,13 @@ pub(crate) fn call(
     link: Link,
     arguments: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
-    message::read(py, &core.py.names, arguments, |message| deliver(py, core, link, message))
+    let argument = one_argument("send", arguments)?;
+    // SAFETY: the argument is borrowed from the caller for the duration of this call.
+    let message = unsafe { Bound::from_borrowed_ptr(py, argument) };
+    let dict = message::dict(&message)?;
+    let kind = message::kind(dict, &core.py.names.type_)?;
+    let kind = kind.to_str()?;
+    deliver(py, core, link, &Message { dict, kind })
 }
 
 /// One message of an HTTP response.
@@ -116,6 +122,9 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
             ids.append(&mut head, id);
         }
         let Some(exchange) = conn.exchange() else { return Ok(()) };
+        if let Some(board) = &inner.board {
+            board.stepped(&mut exchange.times);
+        }
         let held = Held {
             length,
             trailers,
@@ -127,6 +136,7 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
         exchange.answer.keep_alive &= !close;
         exchange.answer.has_date = has_date;
         exchange.answer.has_server = has_server;
+        exchange.answer.status = status;
         if let Some(record) = &mut exchange.record {
             record.status = status;
         }
@@ -168,7 +178,7 @@ pub(crate) fn event(
     last: bool,
     put: impl FnOnce(&mut Conn),
 ) -> Result<bool, Violation> {
-    let Inner { conns, spare, fixed, draining, .. } = inner;
+    let Inner { conns, spare, fixed, draining, board, .. } = inner;
     let Some(conn) = conns.get_mut(link.key) else { return Ok(false) };
     let Some(exchange) = conn.exchange() else { return Ok(false) };
     let BodyStep { head, write, complete } = exchange.response.body(length, last)?;
@@ -183,7 +193,7 @@ pub(crate) fn event(
         let Conn { out, protocol, .. } = conn;
         if let crate::conn::Protocol::Http(exchange) = protocol {
             out.lend(spare);
-            lifecycle::encode_head(exchange, out, framing, fixed, *draining, spare);
+            lifecycle::encode_head(exchange, out, framing, fixed, *draining, spare, board);
         }
     } else {
         conn.out.lend(spare);
@@ -278,6 +288,7 @@ fn early_hint(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_,
         }
         if !exchange.answer.http10 {
             conn.out.write(|out| out.extend_from_slice(&hint));
+            inner.board.iter().for_each(|board| board.responded(103));
             lifecycle::flush(inner, link.key);
         }
         Ok(())

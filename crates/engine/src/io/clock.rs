@@ -3,8 +3,8 @@
 use std::mem::MaybeUninit;
 
 fn read(clock: libc::clockid_t) -> libc::timespec {
-    let mut time = MaybeUninit::<libc::timespec>::uninit();
-    // SAFETY: the pointer is valid for one timespec, which a successful call fills; these clocks always exist.
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: zero is a valid timespec, and the pointer is valid for one; a thread's clock fails when the thread is gone.
     unsafe {
         libc::clock_gettime(clock, time.as_mut_ptr());
         time.assume_init()
@@ -26,8 +26,42 @@ pub(crate) fn coarse_ms() -> u64 {
 /// Nanoseconds since an arbitrary start.
 #[inline]
 pub(crate) fn precise_ns() -> u64 {
-    let time = read(libc::CLOCK_MONOTONIC);
+    read_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// What a clock says, in nanoseconds.
+#[inline]
+pub(crate) fn read_ns(clock: libc::clockid_t) -> u64 {
+    let time = read(clock);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The processor time that this process has used.
+pub(crate) fn process_cpu_ns() -> u64 {
+    read_ns(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// The clock of the calling thread's processor time, for other threads to read; where there is none, the process's.
+pub(crate) fn thread_cpu_clock() -> libc::clockid_t {
+    #[cfg(target_os = "linux")]
+    {
+        let mut clock = MaybeUninit::uninit();
+        // SAFETY: the calling thread lives; a successful call fills the identifier.
+        unsafe {
+            if libc::pthread_getcpuclockid(libc::pthread_self(), clock.as_mut_ptr()) == 0 {
+                return clock.assume_init();
+            }
+        }
+    }
+    libc::CLOCK_PROCESS_CPUTIME_ID
+}
+
+/// How long the kernel's tick is: its own coarse clocks go by it.
+pub(crate) fn tick_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    // SAFETY: the pointer is valid for one timespec; a failure leaves it as it is.
+    unsafe { libc::clock_getres(COARSE, &mut time) };
+    (time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64).max(1_000_000)
 }
 
 /// Seconds since 1970-01-01 UTC.

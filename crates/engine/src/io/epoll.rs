@@ -10,6 +10,8 @@ pub(crate) struct Poller {
     /// None once closed; calls then fail like those on any closed descriptor.
     epoll: Option<OwnedFd>,
     timer: Option<OwnedFd>,
+    /// A timer of its own for the beat, exact to the nanosecond; None without one.
+    beat: Option<OwnedFd>,
     /// When the timer fires, in the engine's milliseconds; 0 when it is not set.
     armed: u64,
 }
@@ -60,17 +62,39 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+fn new_timer() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are involved.
+    owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) })
+}
+
+/// Sets a timer to fire once.
+fn set_timer(timer: RawFd, flags: i32, nanoseconds: u64) {
+    let value = libc::timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanoseconds % 1_000_000_000) as _,
+    };
+    let spec = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+    // SAFETY: `spec` is valid for the duration of the call; the old value is not asked for.
+    unsafe { libc::timerfd_settime(timer, flags, &spec, std::ptr::null_mut()) };
+}
+
+/// Takes the report of a timer that has fired.
+fn read_timer(timer: RawFd) {
+    let mut expirations = 0u64;
+    // SAFETY: the buffer is eight bytes long, as a timerfd wants it.
+    unsafe { libc::read(timer, (&raw mut expirations).cast(), 8) };
+}
+
 impl Poller {
     /// The token under which the timer reports.
     pub(crate) const TIMER: u64 = u64::MAX;
+    /// The token under which the beat's timer reports.
+    pub(crate) const BEAT: u64 = u64::MAX - 1;
 
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no pointers are involved.
         let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: no pointers are involved.
-        let timer =
-            owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) })?;
-        let poller = Self { epoll: Some(epoll), timer: Some(timer), armed: 0 };
+        let poller = Self { epoll: Some(epoll), timer: Some(new_timer()?), beat: None, armed: 0 };
         poller.control(libc::EPOLL_CTL_ADD, poller.timer_fd(), libc::EPOLLIN, Self::TIMER)?;
         Ok(poller)
     }
@@ -87,6 +111,7 @@ impl Poller {
     pub(crate) fn close(&mut self) {
         self.epoll = None;
         self.timer = None;
+        self.beat = None;
     }
 
     pub(crate) fn add_listener(&self, fd: RawFd, token: u64) -> io::Result<()> {
@@ -133,17 +158,34 @@ impl Poller {
         }
         self.armed = due;
         let delay = due.saturating_sub(now).max(1);
-        let value = libc::timespec { tv_sec: (delay / 1000) as _, tv_nsec: (delay % 1000 * 1_000_000) as _ };
-        let spec = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
-        // SAFETY: `spec` is valid for the duration of the call; the old value is not asked for.
-        unsafe { libc::timerfd_settime(self.timer_fd(), 0, &spec, std::ptr::null_mut()) };
+        set_timer(self.timer_fd(), 0, delay.saturating_mul(1_000_000));
     }
 
     /// To be called when the timer has reported.
     pub(crate) fn clear_timer(&mut self) {
         self.armed = 0;
-        let mut expirations = 0u64;
-        // SAFETY: the buffer is eight bytes long, as a timerfd wants it.
-        unsafe { libc::read(self.timer_fd(), (&raw mut expirations).cast(), 8) };
+        read_timer(self.timer_fd());
+    }
+
+    /// From now on there is a beat; [`Self::beat_at`] sets it.
+    pub(crate) fn add_beat(&mut self) -> io::Result<()> {
+        let beat = new_timer()?;
+        self.control(libc::EPOLL_CTL_ADD, beat.as_raw_fd(), libc::EPOLLIN, Self::BEAT)?;
+        self.beat = Some(beat);
+        Ok(())
+    }
+
+    /// Sets the beat's timer, in nanoseconds of the monotonic clock.
+    pub(crate) fn beat_at(&self, due: u64) {
+        if let Some(beat) = &self.beat {
+            set_timer(beat.as_raw_fd(), libc::TFD_TIMER_ABSTIME, due);
+        }
+    }
+
+    /// To be called when the beat's timer has reported.
+    pub(crate) fn clear_beat(&self) {
+        if let Some(beat) = &self.beat {
+            read_timer(beat.as_raw_fd());
+        }
     }
 }

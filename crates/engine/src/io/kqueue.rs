@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use super::clock;
+
 pub(crate) struct Poller {
     /// None once closed; calls then fail like those on any closed descriptor.
     queue: Option<OwnedFd>,
@@ -54,6 +56,8 @@ fn change(ident: usize, filter: i16, flags: u16, data: isize, token: u64) -> lib
 impl Poller {
     /// The token under which the timer reports.
     pub(crate) const TIMER: u64 = u64::MAX;
+    /// The token under which the beat's timer reports.
+    pub(crate) const BEAT: u64 = u64::MAX - 1;
 
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: no pointers are involved.
@@ -135,4 +139,20 @@ impl Poller {
     pub(crate) fn clear_timer(&mut self) {
         self.armed = 0;
     }
+
+    /// From now on there is a beat; [`Self::beat_at`] sets it.
+    pub(crate) fn add_beat(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Sets the beat's timer, in nanoseconds of the monotonic clock, to the millisecond.
+    pub(crate) fn beat_at(&self, due: u64) {
+        let delay = (due.saturating_sub(clock::precise_ns()) / 1_000_000).max(1) as isize;
+        let flags = libc::EV_ADD | libc::EV_ONESHOT;
+        // Without a beat, turns alone stamp the heartbeat.
+        let _ = self.submit(&[change(2, libc::EVFILT_TIMER, flags, delay, Self::BEAT)]);
+    }
+
+    /// To be called when the beat's timer has reported.
+    pub(crate) fn clear_beat(&self) {}
 }

@@ -9,3 +9,4 @@ pub(crate) mod passing;
 pub(crate) mod poller;
 pub(crate) mod slots;
 pub(crate) mod socket;
+pub(crate) mod thread;

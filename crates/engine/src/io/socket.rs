@@ -247,6 +247,27 @@ pub(crate) fn unsent(fd: &OwnedFd) -> u32 {
     }
 }
 
+/// How many milliseconds ago the last bytes came from the network, in the kernel's ticks. None when it does not tell.
+pub(crate) fn last_received_ms(fd: &OwnedFd) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        // The beginning of `struct tcp_info`, as 32-bit words.
+        const LAST_DATA_RECV: usize = 13;
+        let mut info = [0u32; LAST_DATA_RECV + 1];
+        let mut size = mem::size_of_val(&info) as libc::socklen_t;
+        // SAFETY: the option's value and its size are valid for writing; the kernel writes no more than that.
+        let result = unsafe {
+            libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut size)
+        };
+        (result == 0 && size as usize == mem::size_of_val(&info)).then(|| u64::from(info[LAST_DATA_RECV]))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = fd;
+        None
+    }
+}
+
 /// Ends the sending side: the peer sees the end after what was sent.
 pub(crate) fn shut_down_sending(fd: RawFd) {
     // SAFETY: no pointers are involved; a failure means that the connection is gone already.

@@ -11,6 +11,7 @@ use swell_wire::h1::body::BodyDecoder;
 use swell_wire::h1::cycle::Response;
 
 use super::{State, Ws};
+use crate::board::Times;
 use crate::conn::{Answering, Exchange, Protocol, RequestBody};
 use crate::core::{Core, Inner};
 use crate::http;
@@ -38,7 +39,7 @@ pub(super) fn deny(
         Some(true) => core.with(|inner| replace_by_http(inner, link)),
         None => None,
     };
-    let result = http::send::deliver(py, core, link, &message.renamed(kind));
+    let result = http::send::deliver(py, core, link, &Message { dict: message.dict, kind });
     match result {
         Err(error) if error.is_instance_of::<MessageError>(py) => {
             // A wrong message changes nothing: the handshake is still to be answered.
@@ -76,7 +77,14 @@ fn replace_by_http(inner: &mut Inner, link: Link) -> Option<Box<Ws>> {
     let exchange = Box::new(Exchange {
         response: Response::Awaited,
         head: Vec::new(),
-        answer: Answering { keep_alive: false, http10: false, head_only: false, has_date: false, has_server: false },
+        answer: Answering {
+            keep_alive: false,
+            http10: false,
+            head_only: false,
+            has_date: false,
+            has_server: false,
+            status: 0,
+        },
         body: RequestBody {
             decoder: BodyDecoder::Done,
             whole: None,
@@ -94,6 +102,7 @@ fn replace_by_http(inner: &mut Inner, link: Link) -> Option<Box<Ws>> {
         senders: Vec::new(),
         task,
         record,
+        times: Times::default(),
     });
     match std::mem::replace(&mut conn.protocol, Protocol::Http(exchange)) {
         Protocol::WebSocket(before) => Some(before),

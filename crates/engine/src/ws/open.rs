@@ -67,10 +67,13 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
     let id = launch::identify(py, core, &memo, &scope)?;
     let (accept, deflate) = (accept_key(offer.key), offer.deflate);
     let link = core.with(|inner| {
-        let Inner { conns, access, .. } = inner;
+        let Inner { conns, access, board, .. } = inner;
         let conn = conns.get_mut(key)?;
         let record = launch::record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
         conn.request_id = id;
+        if let Some(board) = board {
+            board.begin(&memo.line, conn.fd.as_ref());
+        }
         conn.serial = conn.serial.wrapping_add(1);
         conn.protocol = Protocol::WebSocket(Box::new(Ws::new(accept, deflate, core.settings.ws_max_queue, record)));
         conn.memo = Some(memo);
