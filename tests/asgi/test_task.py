@@ -43,6 +43,27 @@ def test_current_task_is_there_in_the_first_step(backend: Backend) -> None:
     assert result_of(backend, handler) == b"yes"
 
 
+def test_the_loop_in_the_first_step_is_the_loop_as_it_always_is(backend: Backend) -> None:
+    """Native functions stand in for methods of the loop while tasks are started."""
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def handler(receive: Receive, send: Send) -> bytes:
+        loop = asyncio.get_running_loop()
+        loops.append(loop)
+        flags = [loop.get_debug()]
+        loop.set_debug(True)
+        flags.append(loop.get_debug())
+        soon = loop.create_future()
+        loop.call_soon(soon.set_result, b"soon")
+        loop.set_debug(False)
+        flags.append(loop.get_debug())
+        assert flags == [False, True, False]
+        return bytes(await soon)
+
+    assert result_of(backend, handler) == b"soon"
+    assert not {"call_soon", "get_debug"} & vars(loops[0]).keys()
+
+
 def test_no_task_is_left_over_as_the_current_one(backend: Backend) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/suspend":

@@ -50,7 +50,6 @@ pub(crate) struct Core {
 pub(crate) struct Handles {
     pub(crate) names: Names,
     pub(crate) application: Py<PyAny>,
-    pub(crate) context: Py<PyAny>,
     pub(crate) state: Option<Py<PyDict>>,
     /// Called with (level, text, exception or None).
     pub(crate) report: Py<PyAny>,
@@ -241,10 +240,9 @@ impl Core {
         let py_handles = Handles {
             names,
             application,
-            context,
             state,
             report,
-            starter: Starter::new(py, event_loop, settings.eager_start)?,
+            starter: Starter::new(py, event_loop, context, settings.eager_start)?,
             event_loop: event_loop.clone().unbind(),
             call_soon: event_loop.getattr("call_soon")?.unbind(),
             future_type: py.import("asyncio")?.getattr("Future")?.unbind(),

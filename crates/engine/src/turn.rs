@@ -37,7 +37,10 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     if core.in_turn.replace(true) {
         return Ok(());
     }
-    core.py.starter.prepare(py)?;
+    if let Err(error) = core.py.starter.prepare(py) {
+        core.in_turn.set(false);
+        return Err(error);
+    }
     let started = clock::precise_ns();
     let mut now = started;
     let requests = core.with(|inner| inner.stats.requests);
@@ -105,7 +108,10 @@ pub(crate) fn after(
         // A nested event loop inside a turn: what waits is that turn's to do.
         return Ok(py.None().into_ptr());
     }
-    core.py.starter.prepare(py)?;
+    if let Err(error) = core.py.starter.prepare(py) {
+        core.in_turn.set(false);
+        return Err(error);
+    }
     settle_all(py, core);
     core.py.starter.rest(py)?;
     core.in_turn.set(false);

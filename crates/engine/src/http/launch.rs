@@ -333,12 +333,10 @@ fn step<'py>(
         }
         coroutine = handles.as_coroutine.bind(py).call1((coroutine,))?;
     }
-    // SAFETY: the lifespan's context is a context object.
-    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(handles.context.as_ptr()))? };
     if core.settings.access_log && handles.starter.is_eager() {
         core.with(|inner| stepped(inner, link));
     }
-    let task = match handles.starter.start(&coroutine, &context) {
+    let task = match handles.starter.start(&coroutine) {
         Ok(task) => task,
         Err(error) => {
             // KeyboardInterrupt or SystemExit: the request is answered like any other failure, the loop then ends.

@@ -17,7 +17,7 @@ use crate::core::{Core, Inner};
 use crate::io::outbuf::PIN_FROM;
 use crate::lifecycle;
 use crate::py::awaitable;
-use crate::py::callable::{one_argument, Link};
+use crate::py::callable::Link;
 use crate::py::errors::ClientDisconnected;
 use crate::py::message::{self, Message};
 
@@ -27,13 +27,7 @@ pub(crate) fn call(
     link: Link,
     arguments: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
-    let argument = one_argument("send", arguments)?;
-    // SAFETY: the argument is borrowed from the caller for the duration of this call.
-    let message = unsafe { Bound::from_borrowed_ptr(py, argument) };
-    let dict = message::dict(&message)?;
-    let kind = message::kind(dict, &core.py.names.type_)?;
-    let kind = kind.to_str()?;
-    deliver(py, core, link, &Message { dict, kind })
+    message::read(py, &core.py.names, arguments, |message| deliver(py, core, link, message))
 }
 
 /// One message of an HTTP response.

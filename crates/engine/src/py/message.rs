@@ -5,30 +5,43 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use swell_wire::h1::response::{self, Noticed};
 
+use super::callable::one_argument;
 use super::errors::MessageError;
+use super::names::Names;
 
 /// A message and its type, for error texts.
 pub(crate) struct Message<'a, 'py> {
-    pub(crate) dict: &'a Bound<'py, PyDict>,
+    dict: &'a Bound<'py, PyDict>,
     pub(crate) kind: &'a str,
 }
 
-/// The message as a dict.
-pub(crate) fn dict<'a, 'py>(message: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyDict>> {
-    message
-        .cast::<PyDict>()
-        .map_err(|_| MessageError::new_err(format!("send() takes a message as a dict, not {}", type_name(message))))
-}
-
-/// The value of `type`.
-pub(crate) fn kind<'py>(dict: &Bound<'py, PyDict>, key: &Py<PyString>) -> PyResult<Bound<'py, PyString>> {
-    let value = get(dict, key)?.ok_or_else(|| MessageError::new_err("an ASGI message must have the key \"type\""))?;
-    value.cast_into::<PyString>().map_err(|error| {
-        MessageError::new_err(format!(
-            "\"type\" of an ASGI message must be str, not {}",
-            type_name(&error.into_inner())
-        ))
-    })
+/// Hands the message that `send()` was called with to `work`.
+///
+/// # Errors
+/// What is no message, and what `work` returns.
+#[inline]
+pub(crate) fn read<'py, R>(
+    py: Python<'py>,
+    names: &Names,
+    arguments: &[*mut ffi::PyObject],
+    work: impl FnOnce(&Message<'_, 'py>) -> PyResult<R>,
+) -> PyResult<R> {
+    let argument = one_argument("send", arguments)?;
+    // SAFETY: the argument is borrowed from the caller for the duration of this call.
+    let argument = unsafe { Bound::from_borrowed_ptr(py, argument) };
+    let dict = argument.cast::<PyDict>().map_err(|_| {
+        MessageError::new_err(format!("send() takes a message as a dict, not {}", type_name(&argument)))
+    })?;
+    let kind = get(dict, &names.type_)?
+        .ok_or_else(|| MessageError::new_err("an ASGI message must have the key \"type\""))?
+        .cast_into::<PyString>()
+        .map_err(|error| {
+            MessageError::new_err(format!(
+                "\"type\" of an ASGI message must be str, not {}",
+                type_name(&error.into_inner())
+            ))
+        })?;
+    work(&Message { dict, kind: kind.to_str()? })
 }
 
 #[inline]
@@ -36,13 +49,14 @@ fn get<'py>(dict: &Bound<'py, PyDict>, key: &Py<PyString>) -> PyResult<Option<Bo
     // SAFETY: both objects are alive; the result is borrowed from the dict and made our own at once.
     unsafe {
         let value = ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr());
-        if value.is_null() {
-            return match PyErr::take(dict.py()) {
-                Some(error) => Err(error),
-                None => Ok(None),
-            };
+        if !value.is_null() {
+            return Ok(Some(Bound::from_borrowed_ptr(dict.py(), value)));
         }
-        Ok(Some(Bound::from_borrowed_ptr(dict.py(), value)))
+        // Absence is frequent, and taking an error that is not there costs as much as a look-up.
+        if ffi::PyErr_Occurred().is_null() {
+            return Ok(None);
+        }
+        Err(PyErr::fetch(dict.py()))
     }
 }
 
@@ -51,6 +65,11 @@ pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
 }
 
 impl<'py> Message<'_, 'py> {
+    /// The same as a message of another type.
+    pub(crate) fn renamed<'b>(&'b self, kind: &'b str) -> Message<'b, 'py> {
+        Message { dict: self.dict, kind }
+    }
+
     pub(crate) fn error(&self, text: &str) -> PyErr {
         MessageError::new_err(format!("{}: {text}", self.kind))
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod awaitable;
 pub(crate) mod callable;
+pub(crate) mod captured;
 pub(crate) mod errors;
 pub(crate) mod headers;
 pub(crate) mod message;
@@ -11,4 +12,5 @@ pub(crate) mod names;
 pub(crate) mod rawtype;
 pub(crate) mod registry;
 pub(crate) mod scope;
+pub(crate) mod standin;
 pub(crate) mod starter;

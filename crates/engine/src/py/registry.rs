@@ -8,14 +8,9 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySet, PyString};
+use pyo3::types::PySet;
 
-pub(crate) struct Registry {
-    /// The set instance's `__dict__`.
-    namespace: Py<PyDict>,
-    key: Py<PyString>,
-    add: Py<PyAny>,
-}
+use super::standin::{function, StandIn};
 
 /// What `add` works on.
 #[pyclass(frozen, module = "swell._core")]
@@ -34,56 +29,26 @@ struct Departures {
     remove: Py<PyAny>,
 }
 
-impl Registry {
-    /// None when the register is not the class that this is written for.
-    pub(crate) fn find(py: Python<'_>) -> Option<Self> {
-        let set = py.import("_asyncio").ok()?.getattr("_all_tasks").ok()?;
-        let kind = set.get_type();
-        if !kind.is(py.import("weakref").ok()?.getattr("WeakSet").ok()?) {
-            return None;
-        }
-        let data: Py<PySet> = set.getattr("data").ok()?.cast_into().ok()?.unbind();
-        let departures = Departures {
-            data: data.clone_ref(py),
-            iterating: set.getattr("_iterating").ok()?.cast_into().ok()?.unbind(),
-            remove: set.getattr("_remove").ok()?.unbind(),
-        };
-        let forget = function(py, c"forget", forget, Bound::new(py, departures).ok()?.as_any()).ok()?.unbind();
-        let members = Bound::new(py, Members { data, forget }).ok()?;
-        Some(Self {
-            namespace: set.getattr("__dict__").ok()?.cast_into().ok()?.unbind(),
-            key: PyString::intern(py, "add").unbind(),
-            add: function(py, c"add", add, members.as_any()).ok()?.unbind(),
-        })
+/// The stand-in for the register's `add`. None when the register is not the class that this is written for.
+pub(crate) fn stand_in(py: Python<'_>) -> Option<StandIn> {
+    let set = py.import("_asyncio").ok()?.getattr("_all_tasks").ok()?;
+    if !set.get_type().is(py.import("weakref").ok()?.getattr("WeakSet").ok()?) {
+        return None;
     }
-
-    pub(crate) fn install(&self, py: Python<'_>) -> PyResult<()> {
-        self.namespace.bind(py).set_item(self.key.bind(py), self.add.bind(py))
-    }
-
-    pub(crate) fn remove(&self, py: Python<'_>) -> PyResult<()> {
-        self.namespace.bind(py).del_item(self.key.bind(py))
-    }
-}
-
-/// A native function of one argument with the given `self`.
-fn function<'py>(
-    py: Python<'py>,
-    name: &'static std::ffi::CStr,
-    body: ffi::PyCFunction,
-    itself: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let definition = Box::leak(Box::new(ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: body },
-        ml_flags: ffi::METH_O,
-        ml_doc: ptr::null(),
-    }));
-    // SAFETY: the definition lives as long as the process; the function keeps its own reference to `itself`.
-    unsafe {
-        let function = ffi::PyCFunction_NewEx(definition, itself.as_ptr(), ptr::null_mut());
-        Bound::from_owned_ptr_or_err(py, function)
-    }
+    let data: Py<PySet> = set.getattr("data").ok()?.cast_into().ok()?.unbind();
+    let departures = Departures {
+        data: data.clone_ref(py),
+        iterating: set.getattr("_iterating").ok()?.cast_into().ok()?.unbind(),
+        remove: set.getattr("_remove").ok()?.unbind(),
+    };
+    let method = |name, body, itself: &Bound<'_, PyAny>| -> PyResult<Py<PyAny>> {
+        let body = ffi::PyMethodDefPointer { PyCFunction: body };
+        function(name, body, ffi::METH_O, itself).map(Bound::unbind)
+    };
+    let forget = method(c"forget", forget, Bound::new(py, departures).ok()?.as_any()).ok()?;
+    let members = Bound::new(py, Members { data, forget }).ok()?;
+    let add = method(c"add", add, members.as_any()).ok()?;
+    StandIn::new(&set, "add", add.into_bound(py))
 }
 
 /// `WeakSet.add`.

@@ -39,7 +39,7 @@ pub(super) fn deny(
         Some(true) => core.with(|inner| replace_by_http(inner, link)),
         None => None,
     };
-    let result = http::send::deliver(py, core, link, &Message { dict: message.dict, kind });
+    let result = http::send::deliver(py, core, link, &message.renamed(kind));
     match result {
         Err(error) if error.is_instance_of::<MessageError>(py) => {
             // A wrong message changes nothing: the handshake is still to be answered.

@@ -14,7 +14,7 @@ use crate::core::{Core, Inner};
 use crate::io::deadlines::Kind;
 use crate::lifecycle;
 use crate::py::awaitable;
-use crate::py::callable::{one_argument, Link};
+use crate::py::callable::Link;
 use crate::py::errors::ClientDisconnected;
 use crate::py::message::{self, Message};
 
@@ -24,23 +24,16 @@ pub(crate) fn call(
     link: Link,
     arguments: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
-    let argument = one_argument("send", arguments)?;
-    // SAFETY: the argument is borrowed from the caller for the duration of this call.
-    let message = unsafe { Bound::from_borrowed_ptr(py, argument) };
-    let dict = message::dict(&message)?;
-    let kind = message::kind(dict, &core.py.names.type_)?;
-    let kind = kind.to_str()?;
-    let message = Message { dict, kind };
-    match kind {
-        "websocket.send" => send(py, core, link, &message),
-        "websocket.accept" => accept(py, core, link, &message),
-        "websocket.close" => close_message(py, core, link, &message),
-        "websocket.http.response.start" | "websocket.http.response.body" => deny(py, core, link, &message),
+    message::read(py, &core.py.names, arguments, |message| match message.kind {
+        "websocket.send" => send(py, core, link, message),
+        "websocket.accept" => accept(py, core, link, message),
+        "websocket.close" => close_message(py, core, link, message),
+        "websocket.http.response.start" | "websocket.http.response.body" => deny(py, core, link, message),
         other => Err(message.error(&format!(
             "unknown message type {other:?}; a WebSocket takes websocket.accept, websocket.send, websocket.close or \
-             websocket.http.response.start"
+                 websocket.http.response.start"
         ))),
-    }
+    })
 }
 
 enum Refused {
