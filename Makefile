@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*') $(wildcard crates/*/Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test check bench bench-soak fuzz autobahn h1spec docs format clean
+.PHONY: help build serve test check bench bench-soak bench-lifecycle fuzz autobahn h1spec docs format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench: ## Measure Swell beside its peers (about half an hour; ARGS="--quick" for
 
 bench-soak: ## Four minutes of mixed load with clients that come, go and stall
 	$(PYTHON) bench/soak.py $(ARGS)
+
+bench-lifecycle: ## Starts, reloads, scaling, killed workers, memory and idling, beside the peers (about ten minutes)
+	$(PYTHON) bench/lifecycle.py $(ARGS)
 
 FUZZ_SECONDS ?= 60
 fuzz: ## Fuzz heads, chunked bodies and WebSocket frames, FUZZ_SECONDS each

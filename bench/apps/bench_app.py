@@ -72,6 +72,12 @@ async def later(scope: Scope, receive: Receive, send: Send) -> None:
     await hello(scope, receive, send)
 
 
+async def burn(scope: Scope, receive: Receive, send: Send) -> None:
+    """Compute for some 0.3 ms, so that the client is no part of what limits several workers."""
+    sum(number * number for number in range(6000))
+    await hello(scope, receive, send)
+
+
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     """Send the body in pieces without a length."""
     await send({"type": "http.response.start", "status": 200, "headers": [TEXT]})
@@ -139,6 +145,7 @@ HTTP_ROUTES = {
     "/later": later,
     "/stream": stream,
     "/blocks": blocks,
+    "/burn": burn,
 }
 WEBSOCKET_ROUTES = {"/ws/echo": websocket_echo, "/ws/broadcast": websocket_broadcast}
 

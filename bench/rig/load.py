@@ -45,13 +45,15 @@ class Result:
         )
 
 
-def _command(scenario: Scenario, address: str, core: int, options: Iterable[str]) -> list[str]:
+def _command(scenario: Scenario, address: str, core: int | str, options: Iterable[str]) -> list[str]:
     words = [str(LOAD), scenario.kind, "--address", address, "--connections", str(scenario.connections)]
     return ["taskset", "-c", str(core), *words, *scenario.load, *options]
 
 
-def window(scenario: Scenario, address: str, core: int, watch: Iterable[int], seconds: float, warmup: float) -> Result:
-    """Measure one window."""
+def window(
+    scenario: Scenario, address: str, core: int | str, watch: Iterable[int], seconds: float, warmup: float
+) -> Result:
+    """Measure one window. `core` is a number, or several as taskset takes them."""
     options = ["--seconds", str(seconds), "--warmup", str(warmup)]
     options += [word for pid in watch for word in ("--watch", str(pid))]
     words = _command(scenario, address, core, options)

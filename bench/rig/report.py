@@ -11,11 +11,11 @@ HEAD = ("scenario", "server", "CPU µs", "× Swell", "per second", "p50 ms", "p9
 CLIENT_SATURATED = 0.95
 
 
-def store(document: dict[str, Any], directory: Path) -> Path:
-    """Keep the result; its name tells when and of which commit."""
+def store(document: dict[str, Any], directory: Path, prefix: str = "") -> Path:
+    """Keep the result; its name tells of what, when and of which commit."""
     directory.mkdir(exist_ok=True)
     stamp = document["date"].replace(":", "").replace("T", "-").removesuffix("Z")
-    path = directory / f"{stamp}-{document['commit']['commit']}.json"
+    path = directory / f"{prefix}{stamp}-{document['commit']['commit']}.json"
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return path
 

@@ -5,6 +5,7 @@ Knows nothing of the server but its command line, the address in its log and its
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -135,6 +136,7 @@ def serving(
         env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(environment or {})},
         preexec_fn=before_start,
         pass_fds=pass_fds,
+        start_new_session=True,  # so that a failed test leaves no workers behind, which would keep the log open
     )
     with process:
         server = ServerProcess(process)
@@ -143,6 +145,7 @@ def serving(
             server.port = int(found[1] or 0)
             yield server
         except BaseException:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
         server.stop()

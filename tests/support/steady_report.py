@@ -34,7 +34,8 @@ class Loss:
     detail: str
     began: float
     at: float  # time.monotonic()
-    worker: int | None  # who had answered on this connection before, or begun to
+    worker: int | None  # who had answered on this connection before
+    unread: bool  # the server cannot have read it
 
     def __str__(self) -> str:
         whom = f"worker {self.worker}" if self.worker else "no worker known"
@@ -89,7 +90,7 @@ class Report:
 
     def loss(self, request: Request, broken: Broken, worker: int | None) -> Loss:
         now = time.monotonic()
-        return Loss(request.kind, request.name, broken.how, broken.detail, request.began, now, worker)
+        return Loss(request.kind, request.name, broken.how, broken.detail, request.began, now, worker, broken.unread)
 
     @property
     def answered(self) -> int:
