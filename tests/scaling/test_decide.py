@@ -416,3 +416,26 @@ def test_a_decision_is_json_ready_with_its_inputs() -> None:
     assert shown["inputs"]["signals"]["utilisation"]["short"] == pytest.approx(0.5)
     assert shown["inputs"]["delays"]["dispatch_delay"] == pytest.approx(0.041)
     assert json.loads(json.dumps(Feed(1, Bounds(3, 8)).decide().as_dict()))["inputs"]["current"] == 1
+
+
+def test_what_is_worth_a_line_of_the_log() -> None:
+    feed = settled(2, Bounds(1, 2))
+    told: list[Decision] = []
+
+    def live(seconds: float, **values: Any) -> None:
+        for _ in range(round(seconds / POLICY.interval)):
+            feed.tick(host=feed.host(cpu=values.get("cpu", 0.2)), **values)
+            decision = feed.decide()
+            if decision.is_news(told[-1] if told else None):
+                told.append(decision)
+
+    live(30, utilisation=1.0, cpu=0.5)
+    live(30, utilisation=1.0, cpu=0.9)
+    live(200, utilisation=0.05, cpu=0.05)
+    live(30, utilisation=1.0, cpu=0.5)
+    assert [(decision.before, decision.target, decision.guard) for decision in told] == [
+        (2, 2, "maximum"),
+        (2, 1, None),
+        (1, 2, None),
+        (2, 2, "maximum"),
+    ]

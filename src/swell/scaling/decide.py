@@ -22,6 +22,7 @@ from swell.scaling.window import UTILISATION, Change, History, Memory
 __all__ = ["Bounds", "Decision", "Inputs", "decide", "new_history"]
 
 _MOST_CHANGES = 32
+NEWS_SECONDS = 60.0
 _MOST_STRAINS = 32
 
 
@@ -98,6 +99,15 @@ class Decision:
     def text(self) -> str:
         head = f"{self.before} → {self.target}" if self.changed else f"stays {self.target}"
         return f"{head}: {self.reason}"
+
+    def is_news(self, told: Decision | None) -> bool:
+        """Whether it is worth a line of the log after `told`, the last one that was: a change, or a guard that was not
+        in the way then. A guard that comes and goes is told once a minute at most."""
+        if self.changed:
+            return True
+        if self.guard is None:
+            return False
+        return told is None or (told.guard != self.guard and self.at - told.at >= NEWS_SECONDS) or told.changed
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, for the control socket and the stored history. `at` is the clock of the samples."""

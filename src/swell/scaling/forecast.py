@@ -22,10 +22,12 @@ Mode = Literal["off", "forecast-only", "on"]
 
 _HOUR = 3600
 _DAY, _WEEK = 24, 168
+_MOST_WEEKS = 5
 # The last day's forecasts are judged; fewer judged hours than this prove nothing.
 _JUDGED, _LEAST_JUDGED = 24, 6
 # Loads below a tenth of a worker count as this, so that an idle night does not make every error look large.
 _SMALL = 0.1
+_LARGEST = 1e6  # no recorded load is larger; it would be nonsense that spoils every mean
 _ALMOST = 1e-9
 
 
@@ -79,9 +81,7 @@ def foresee(
     oldest = this_hour - round(policy.forecast_weeks) * _WEEK
     # The running hour is not over: its mean is of other minutes than the profile's.
     known = {
-        hour.number: hour.load
-        for hour in hours
-        if oldest <= hour.number < this_hour and math.isfinite(hour.load) and hour.load >= 0
+        hour.number: hour.load for hour in hours if oldest <= hour.number < this_hour and 0 <= hour.load <= _LARGEST
     }
     acts = mode == "on"
     if not known:
@@ -111,15 +111,10 @@ def _profile(known: Mapping[int, float], hour: int) -> float | None:
     """The load of `hour` by hours before it: the same of earlier weeks, else of earlier days. The last weighs most."""
     for period, weight in ((_WEEK, 0.5), (_DAY, 0.7)):
         total = weights = 0.0
-        share = 1.0
-        earlier = hour - period
-        first = min(known, default=hour)
-        while earlier >= first:
-            if earlier in known:
-                total += known[earlier] * share
-                weights += share
-            share *= weight
-            earlier -= period
+        for back in range(1, _MOST_WEEKS * _WEEK // period + 1):
+            if (load := known.get(hour - back * period)) is not None:
+                total += load * weight**back
+                weights += weight**back
         if weights:
             return total / weights
     return None
@@ -130,10 +125,9 @@ def _recent_error(known: Mapping[int, float], this_hour: int) -> float | None:
     wrong = loads = 0.0
     judged = 0
     for hour in range(this_hour - _JUDGED, this_hour):
-        if hour not in known:
-            continue
-        expected = _profile({number: load for number, load in known.items() if number < hour}, hour)
-        if expected is not None:
+        # The profile of an hour is made of hours before it only, so this is what would have been foretold.
+        expected = _profile(known, hour)
+        if hour in known and expected is not None:
             wrong += abs(expected - known[hour])
             loads += max(_SMALL, known[hour])
             judged += 1
