@@ -9,6 +9,7 @@ file. Called by the parent, which owns the clock, and by `simulate`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -149,6 +150,11 @@ def histogram_difference(before: object, after: object) -> list[int] | None:
     """What was added to each bucket; `None` if the two do not belong together."""
     if not isinstance(before, Sequence) or not isinstance(after, Sequence) or len(before) != len(after):
         return None
+    if set(map(type, before)) | set(map(type, after)) <= {int} and len(after):
+        # Nearly always nothing wraps: three such lists a worker and sample, without a call per bucket.
+        quick = list(map(operator.sub, after, before))
+        if min(before) >= 0 and min(quick) >= 0 and max(after) < _WRAP and max(quick) < _WRAP // 2:
+            return quick
     added = [_grown(old, new) for old, new in zip(before, after, strict=True)]
     known = [count for count in added if count is not None]
     return known if len(known) == len(added) else None
@@ -162,6 +168,8 @@ def percentile(buckets: Sequence[int] | None, share: float) -> float | None:
     """
     if buckets is None:
         return None
+    if not any(buckets):
+        return 0.0
     wanted, highest = share * sum(buckets), 0.0
     for index, count in enumerate(buckets):
         if count > 0:
