@@ -16,8 +16,8 @@ from dataclasses import dataclass
 __all__ = ["HostSample", "WorkerSample", "histogram_difference", "percentile", "worker_sample"]
 
 _WRAP = 1 << 64
-# The sampler looks 20 times a second at a busy loop and once at an idle one. A share of fewer looks than this is mostly
-# chance, so CPU time, which a loop that computes spends, fills up the rest.
+# The sampler looks 20 times a second at a busy loop and 4 times at an idle one. A share of fewer looks than this is
+# mostly chance, so CPU time, which a loop that computes spends, fills up the rest.
 FEW_LOOKS = 5
 # An idle loop beats once a second; a beat that is later than this is lag that no histogram holds yet.
 IDLE_BEAT = 1.0
