@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fleet import fleet, ratio
+from support.fleet import Fleet, fleet, ratio
 from support.kernel import wait_until
 
 from swell._core import Engine, forward_inbox
@@ -329,41 +329,83 @@ def test_no_descriptor_is_left_of_connections_that_moved(tmp_path: Path) -> None
         assert load() == load() == load()
 
 
+def best_possible(arrivals: list[float], seconds: list[float]) -> list[float]:
+    """How long each visit takes if every connection goes where it is served first, by somebody who knows everything."""
+    free = [0.0] * len(seconds)
+    taken = []
+    for arrival in arrivals:
+        ends = [max(arrival, idle) + work for idle, work in zip(free, seconds, strict=True)]
+        at = ends.index(min(ends))
+        free[at] = ends[at]
+        taken.append(ends[at] - arrival)
+    return taken
+
+
+def percentile(values: list[float], part: float) -> float:
+    return sorted(values)[int(len(values) * part)]
+
+
+def visited(workers: Fleet, target: str, arrivals: list[float]) -> list[tuple[float, int]]:
+    """Clients that come at these moments to a listener by chance, for one request each: how long it took, and who
+    served it. The moments become those at which they came."""
+    chance = random.Random(7)
+    answers: list[tuple[float, int]] = [(0.0, -1)] * len(arrivals)
+    problems: list[BaseException] = []
+
+    def visit(number: int, listener: int) -> None:
+        try:
+            client = workers.connect(listener)
+            slot = client.get(target)["slot"]
+            answers[number] = (time.perf_counter() - arrivals[number], slot)
+            client.close()
+        except BaseException as error:
+            problems.append(error)
+
+    visits = []
+    for number, due in enumerate(arrivals):
+        time.sleep(max(0.0, due - time.perf_counter()))  # the arrivals themselves: an open load
+        arrivals[number] = time.perf_counter()
+        visits.append(threading.Thread(target=visit, args=(number, chance.randrange(len(workers.listeners)))))
+        visits[-1].start()
+    for thread in visits:
+        thread.join(20)
+    assert problems == []
+    return answers
+
+
 def test_one_slow_worker_gets_few_connections(tmp_path: Path) -> None:
-    """Worker 0 holds its loop for 50 ms per request, the others for none. Connections come at random times, each with
-    one request. An even spread would give a quarter of them 50 ms and more."""
-    count, rate = 1_000, 120.0
+    """Worker 0 holds its loop for 50 ms per request, the others for 10 ms. Connections come at random times, each with
+    one request. With an even spread, a quarter of them would take 50 ms and more."""
+    chance = random.Random(11)
+    runs: list[tuple[float, float, float]] = []
     with fleet(tmp_path, WORKERS, [listening() for _ in range(WORKERS)]) as workers:
-        answers: list[tuple[float, int]] = []
-        problems: list[BaseException] = []
-        chance = random.Random(7)
+        visited(workers, "/50/10", [time.perf_counter()] * 40)  # by now it is known who is slow
+        while len(runs) < 4:
+            due = time.perf_counter()
+            arrivals = [due := due + chance.expovariate(120.0) for _ in range(1_000)]
+            answers = visited(workers, "/50/10", arrivals)
+            share = Counter(slot for _, slot in answers)[0] / len(answers)
+            seen = percentile([seconds for seconds, _ in answers], 0.99)
+            best = percentile(best_possible(arrivals, [0.05, 0.01, 0.01, 0.01]), 0.99)
+            runs.append((share, seen, best))
+            # One connection in five seconds goes there to see whether it is still slow. 5 ms are the clients' own.
+            if share <= 0.01 and seen <= 1.5 * best + 0.005:
+                return
+            # Somebody else needed the processors. A worker that gets its share of connections fails every run.
+    raise AssertionError(runs)
 
-        def visit(listener: int) -> None:
-            try:
-                began = time.perf_counter()
-                client = workers.connect(listener)
-                slot = client.get("/block/50")["slot"]
-                answers.append((time.perf_counter() - began, slot))
-                client.close()
-            except BaseException as error:
-                problems.append(error)
 
-        visits = []
-        due = time.perf_counter()
-        for _ in range(count):
-            due += chance.expovariate(rate)
-            time.sleep(max(0.0, due - time.perf_counter()))  # the arrivals themselves: an open load
-            visits.append(threading.Thread(target=visit, args=(chance.randrange(WORKERS),)))
-            visits[-1].start()
-        for thread in visits:
-            thread.join(20)
-        assert problems == []
-        assert len(answers) == count
-        slots = Counter(slot for _, slot in answers)
-        delayed = sum(seconds > 0.05 for seconds, _ in answers)
-        # Until the worker is known to be slow it gets its share; then one in five seconds, to see whether it still is.
-        assert 1 <= slots[0] <= 0.02 * count, slots
-        assert delayed <= 0.04 * count, (delayed, slots)
+def test_the_others_accept_for_a_worker_that_is_stuck(tmp_path: Path) -> None:
+    """Worker 0 holds its loop for ten seconds: what connects to its listener is served by the other meanwhile."""
+    with fleet(tmp_path, 2, [listening(), listening()]) as workers:
+        stuck = workers.connect(0)
+        assert stuck.get()["slot"] == 0
+        stuck.send("/10000/0")
+        wait_until(lambda: workers.board.read(0)["in_flight"] == 1, "the request is served")
+        began = time.monotonic()
+        assert [workers.connect(0).get()["slot"] for _ in range(20)] == [1] * 20
+        assert time.monotonic() - began < 8, "they have waited for the worker"
+        assert stuck.answer()["slot"] == 0
 
 
 def test_a_worker_needs_a_scoreboard_to_hand_on(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ use crate::io::deadlines::Kind;
 use crate::io::outbuf::OutBuf;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
-use crate::listener::Accepting;
 
 /// Connections taken per visit, so that one flood does not starve the others.
 const BATCH: usize = 16;
@@ -23,7 +22,7 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
     for _ in 0..BATCH {
         let Some(fd) = core.with(|inner| {
             let listener = inner.listeners.get(listener)?;
-            listener.fd.as_ref().filter(|_| listener.accepting == Accepting::Yes).map(AsRawFd::as_raw_fd)
+            listener.fd.as_ref().filter(|_| listener.accepting.is_watched()).map(AsRawFd::as_raw_fd)
         }) else {
             return;
         };

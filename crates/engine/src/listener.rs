@@ -9,11 +9,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use crate::core::Inner;
+use crate::handoff::Handoff;
 use crate::py::scope::Templates;
 use crate::turn::LISTENERS;
 
 /// How long a listener rests when the process has no descriptors left, in milliseconds.
-pub(crate) const REST_MS: u64 = 100;
+const REST_MS: u64 = 100;
+/// Other workers' listeners that one worker helps with at most. Each new connection there wakes all who help.
+const HELP_MAX: usize = 8;
 
 pub(crate) struct Listener {
     /// A duplicate of the descriptor Python owns; None when closed.
@@ -30,8 +33,17 @@ pub(crate) enum Accepting {
     No,
     /// Registered with the poller.
     Yes,
+    /// Registered although it is another worker's, who is kept from accepting by its requests.
+    Helping,
     /// To be registered again when descriptors may be free.
     Resting,
+}
+
+impl Accepting {
+    /// The poller tells about it.
+    pub(crate) fn is_watched(self) -> bool {
+        matches!(self, Self::Yes | Self::Helping)
+    }
 }
 
 impl Inner {
@@ -40,7 +52,7 @@ impl Inner {
         let at = self.listeners.len();
         let wanted = std::mem::replace(&mut listener.accepting, Accepting::No) != Accepting::No;
         self.listeners.push(listener);
-        let begun = if wanted { self.begin_accepting(at) } else { Ok(()) };
+        let begun = if wanted { self.begin_accepting(at, Accepting::Yes) } else { Ok(()) };
         if begun.is_err() {
             self.listeners.truncate(at);
             return begun;
@@ -53,12 +65,32 @@ impl Inner {
     pub(crate) fn accept_from(&mut self, wanted: &[usize]) -> io::Result<()> {
         for at in 0..self.listeners.len() {
             if wanted.contains(&at) {
-                self.begin_accepting(at)?;
+                self.begin_accepting(at, Accepting::Yes)?;
             } else {
                 self.pause_accepting(at, Accepting::No)?;
             }
         }
         Ok(())
+    }
+
+    /// Accepts from other workers' listeners, too, or from our own only again.
+    pub(crate) fn help(&mut self, wanted: bool) {
+        let count = self.listeners.len();
+        let ours = self.listeners.iter().position(|listener| listener.accepting == Accepting::Yes);
+        let first = ours.or_else(|| self.handoff.as_ref().map(Handoff::own)).unwrap_or(0);
+        let mut helped = 0;
+        for at in (first..first + count).map(|at| at % count) {
+            match self.listeners[at].accepting {
+                // What fails is tried again with the next beat.
+                Accepting::Helping if !wanted => drop(self.pause_accepting(at, Accepting::No)),
+                Accepting::No if wanted && helped < HELP_MAX => {
+                    drop(self.begin_accepting(at, Accepting::Helping));
+                    helped += 1;
+                }
+                Accepting::Helping => helped += 1,
+                _ => {}
+            }
+        }
     }
 
     /// Closes all listeners. The sockets themselves stay open at their owner's.
@@ -71,16 +103,23 @@ impl Inner {
         Ok(())
     }
 
-    /// A listener that got no descriptor for a connection rests a moment. False when it was not accepting.
-    pub(crate) fn rest(&mut self, at: usize) -> bool {
+    /// A listener that got no descriptor for a connection rests a moment.
+    pub(crate) fn rest(&mut self, at: usize) {
+        let until = match self.listeners.get(at).map(|listener| listener.accepting) {
+            Some(Accepting::Yes) => Accepting::Resting,
+            _ => Accepting::No,
+        };
         // Removing fails only for a descriptor that is not registered: nothing to rest then.
-        if !matches!(self.pause_accepting(at, Accepting::Resting), Ok(true)) {
-            return false;
+        if self.pause_accepting(at, until).is_ok() && until == Accepting::Resting {
+            self.wake_later();
         }
+    }
+
+    /// Sees to it that [`Inner::wake_listeners`] is called when descriptors may be free.
+    pub(crate) fn wake_later(&mut self) {
         let wake = self.now + REST_MS;
         self.resting = Some(wake);
         self.poller.wake_at(wake, self.now);
-        true
     }
 
     /// Listeners that rested for want of descriptors accept again.
@@ -89,37 +128,34 @@ impl Inner {
             return;
         }
         self.resting = None;
+        let mut failed = self.begin_taking().is_err();
         for at in 0..self.listeners.len() {
-            if self.listeners[at].accepting == Accepting::Resting && self.begin_accepting(at).is_err() {
-                self.resting = Some(self.now + REST_MS);
+            if self.listeners[at].accepting == Accepting::Resting {
+                failed |= self.begin_accepting(at, Accepting::Yes).is_err();
             }
         }
-        if self.begin_taking().is_err() {
-            self.resting = Some(self.now + REST_MS);
+        if failed {
+            self.wake_later();
         }
     }
 
-    fn begin_accepting(&mut self, at: usize) -> io::Result<()> {
+    fn begin_accepting(&mut self, at: usize, how: Accepting) -> io::Result<()> {
         let listener = &mut self.listeners[at];
-        if let (Some(fd), true) = (&listener.fd, listener.accepting != Accepting::Yes) {
-            self.poller.add_listener(fd.as_raw_fd(), LISTENERS + at as u64)?;
-            listener.accepting = Accepting::Yes;
+        if let Some(fd) = &listener.fd {
+            if !listener.accepting.is_watched() {
+                self.poller.add_listener(fd.as_raw_fd(), LISTENERS + at as u64)?;
+            }
+            listener.accepting = how;
         }
         Ok(())
     }
 
-    /// True when it was accepting.
-    fn pause_accepting(&mut self, at: usize, until: Accepting) -> io::Result<bool> {
-        let Some(listener) = self.listeners.get_mut(at) else { return Ok(false) };
-        let before = listener.accepting;
-        if let (Some(fd), Accepting::Yes) = (&listener.fd, before) {
+    fn pause_accepting(&mut self, at: usize, until: Accepting) -> io::Result<()> {
+        let Some(listener) = self.listeners.get_mut(at) else { return Ok(()) };
+        if let (Some(fd), true) = (&listener.fd, listener.accepting.is_watched()) {
             self.poller.remove(fd.as_raw_fd())?;
-            listener.accepting = until;
-            return Ok(true);
         }
-        if until == Accepting::No {
-            listener.accepting = Accepting::No;
-        }
-        Ok(false)
+        listener.accepting = until;
+        Ok(())
     }
 }

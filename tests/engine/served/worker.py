@@ -27,10 +27,10 @@ def say(**message: object) -> None:
 
 def application(slot: int) -> Callable[[Any, Any, Any], Awaitable[None]]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        # /block/50 holds the loop for 50 ms when this is worker 0.
-        kind, _, milliseconds = scope["path"][1:].partition("/")
-        if kind == "block" and slot == 0:
-            time.sleep(int(milliseconds) / 1000)  # noqa: ASYNC251 - that is the point
+        # /50/10 holds the loop for 50 ms in worker 0 and for 10 ms in the others.
+        times = [int(part) / 1000 for part in scope["path"].split("/") if part]
+        if times and (seconds := times[0 if slot == 0 else -1]):
+            time.sleep(seconds)  # noqa: ASYNC251 - that is the point
         facts = {"slot": slot, "client": scope["client"], "server": scope["server"]}
         body = json.dumps(facts).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -49,14 +49,11 @@ impl Board {
 /// The beat's timer has fired.
 pub(crate) fn beat(core: &Core) {
     core.with(|inner| {
-        let Inner { board: Some(board), poller, tasks, conns, handoff, now, .. } = inner else { return };
+        let Inner { board: Some(board), poller, tasks, conns, .. } = inner else { return };
         poller.clear_beat();
         let late = board.beat();
-        if let Some(handoff) = handoff {
-            handoff.slowness.late(late, *now);
-            board.cost(handoff.slowness.cost_us(*now));
-        }
         poller.beat_at(board.next_beat());
         board.refill(tasks, conns);
+        inner.beaten(late);
     });
 }

@@ -85,6 +85,8 @@ words! {
     TakenOver = 37,
     /// What a request costs the others on the loop, in microseconds (`crate::handoff::slowness`).
     CostUs = 38,
+    /// The part of it that is the request's first step.
+    StepUs = 39,
 
     // The sampler's.
     Samples = 40,
@@ -149,6 +151,8 @@ pub(super) const NOTED: std::ops::Range<usize> = Word::PoolSize as usize..Word::
 pub(super) const STATES: [&str; 6] = ["empty", "starting", "ready", "draining", "stopping", "stuck"];
 /// The state in which a worker takes connections over.
 pub(super) const READY: u64 = 2;
+/// The state of a worker that the parent has found stuck.
+pub(super) const STUCK: u64 = 5;
 /// Those in which its end has begun.
 pub(super) const LEAVING: std::ops::RangeInclusive<u64> = 3..=4;
 

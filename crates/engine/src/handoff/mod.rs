@@ -17,6 +17,11 @@
 //! cannot be sent is kept. What is in an inbox outlives both workers: the parent has both ends. A connection that was
 //! handed to this worker stays, unless this worker leaves by now; it moves [`HOPS_MAX`] times at most.
 //!
+//! What waits in the queue of a listener is nobody's yet, and a worker that holds its loop does not accept. So the others
+//! look, with each beat, whether there is one whose requests take long or whose heart has stopped; if so, they accept from its
+//! listeners as well (`crate::listener`). An ordinary worker's listeners are left alone: every helper is woken for every
+//! connection.
+//!
 //! Called by `crate::accept`. Knows nothing of Python and of what a connection will say.
 
 pub(crate) mod decide;
@@ -114,6 +119,11 @@ impl Handoff {
     /// This worker's slot.
     pub(crate) fn own(&self) -> usize {
         self.own
+    }
+
+    /// The slots of the others.
+    fn reachable(&self) -> impl Iterator<Item = usize> + '_ {
+        self.outboxes.iter().enumerate().filter_map(|(slot, outbox)| outbox.as_ref().map(|_| slot))
     }
 
     fn close_inbox(&mut self) {

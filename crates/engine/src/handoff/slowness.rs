@@ -2,22 +2,25 @@
 //!
 //! Two observations add up. The time a request holds the loop in its first step, taken over whole turns (one clock
 //! reading a turn, not one a request). And how late the engine's own timer is, which also sees what blocks outside of
-//! first steps. Each is the mean of what was recently seen, and fades: a worker that gets nothing more is tried again.
+//! first steps. Each is the mean of what was recently seen, for as long as that is more than one observation: then it is
+//! forgotten, and a worker that gets nothing more because it was slow is tried again.
 //!
 //! Fed by `crate::turn` and the beat; read by the decision, here and in the other workers. No clock of its own.
 
 /// What was seen counts half after this time.
 const HALF_LIFE_MS: f64 = 5_000.0;
-/// Nothing seen counts as so many requests that took no time. One request of 50 ms is not enough to look slow
-/// (10 ms is the limit), two are; having been slow, a worker is tried again after five seconds (50 ms a request) to twenty
-/// (500 ms), which is one connection in a few hundred.
-const PRIOR: f64 = 4.0;
+/// What is left of fewer observations tells nothing. So one request that takes long is no sign and two are. A worker that
+/// was slow is tried again after five seconds, or 25 when it was slow for long; with 100 connections a second, that is one
+/// in 500.
+const SIGN: f64 = 1.05;
 /// So many observations tell as much as more: a worker that turns slow is known to be after about ten requests.
 const ENOUGH: f64 = 32.0;
-/// The first requests of a worker load what the application imports late and fill its caches: they tell nothing.
-const WARMING: u32 = 2;
+/// The first request of a worker loads what the application imports late: it tells nothing.
+const WARMING: u32 = 1;
 /// Observations are taken for this at most, so that one request of a minute is forgotten like one of two seconds.
 const MOST_US: f64 = 2_000_000.0;
+/// Lateness that timers and schedulers do not explain.
+const LATE_US: f64 = 5_000.0;
 
 /// A fading mean.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,9 +53,9 @@ impl Recent {
         }
     }
 
-    fn mean_us(&mut self, now: u64) -> f64 {
+    fn mean_us(&mut self, now: u64) -> Option<f64> {
         self.fade(now);
-        self.sum / (self.weight + PRIOR)
+        (self.weight >= SIGN).then(|| self.sum / self.weight)
     }
 }
 
@@ -82,9 +85,21 @@ impl Slowness {
         self.lateness.observe(ns as f64 / 1_000.0, 1, now);
     }
 
-    /// What a request costs the others, in microseconds.
+    /// What a request costs the others, in microseconds; 0 when that is not known.
     pub(crate) fn cost_us(&mut self, now: u64) -> u32 {
-        (self.steps.mean_us(now) + self.lateness.mean_us(now)) as u32
+        let late = self.lateness.mean_us(now).unwrap_or(0.0);
+        match self.steps.mean_us(now) {
+            Some(steps) => (steps + late).max(1.0) as u32,
+            // A loop that is free says nothing about requests that it does not get.
+            None if late < LATE_US => 0,
+            None => late as u32,
+        }
+    }
+
+    /// The part of it that is the request's first step. A busy machine makes every loop late, but lengthens steps only as
+    /// much as they are long.
+    pub(crate) fn step_us(&mut self, now: u64) -> u32 {
+        self.steps.mean_us(now).unwrap_or(0.0) as u32
     }
 }
 
@@ -106,23 +121,25 @@ mod tests {
     }
 
     #[test]
-    fn fast_requests_cost_what_they_take() {
-        let cost = warm(1_000, MS).cost_us(1_000);
-        assert!((850..=1_000).contains(&cost), "{cost}");
+    fn requests_cost_what_they_take() {
+        for us in [30, 1_000, 50_000] {
+            let cost = warm(100, us * 1_000).cost_us(1_000);
+            assert!(cost.abs_diff(us as u32) <= 1, "{cost}");
+        }
     }
 
     #[test]
-    fn two_slow_requests_tell_and_one_does_not() {
-        assert!(warm(1, 50 * MS).cost_us(1_000) <= SLOW_US);
-        assert!(warm(2, 50 * MS).cost_us(1_000) > SLOW_US);
+    fn two_requests_tell_and_one_does_not() {
+        assert_eq!(warm(1, 50 * MS).cost_us(1_000), 0);
+        assert_eq!(warm(2, 50 * MS).cost_us(1_000), 50_000);
     }
 
     #[test]
-    fn the_first_requests_tell_nothing() {
+    fn the_first_request_tells_nothing() {
         let mut slowness = Slowness::default();
         slowness.turned(3_000 * MS, 1, 1_000);
-        slowness.turned(500 * MS, 1, 1_500);
-        assert_eq!(slowness.cost_us(1_500), 0);
+        slowness.turned(MS, 2, 1_500);
+        assert_eq!(slowness.cost_us(1_500), 500);
     }
 
     #[test]
@@ -142,12 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_fades_and_the_worker_is_tried_again() {
+    fn what_was_seen_is_forgotten_and_the_worker_is_tried_again() {
         for (requests, ns, earliest, latest) in
-            [(2, 50 * MS, 2, 10), (32, 50 * MS, 10, 30), (2, 500 * MS, 15, 40), (1, 60_000 * MS, 15, 45)]
+            [(2, 50 * MS, 3, 6), (4, 50 * MS, 8, 11), (1_000, 50 * MS, 20, 26), (1_000, 60_000 * MS, 20, 26)]
         {
             let mut slowness = warm(requests, ns);
-            let again = (1..100).find(|second| slowness.cost_us(1_000 + second * 1_000) <= SLOW_US);
+            let again = (1..100).find(|second| slowness.cost_us(1_000 + second * 1_000) == 0);
             assert!(again.is_some_and(|second| (earliest..=latest).contains(&second)), "{requests} of {ns}: {again:?}");
         }
     }
@@ -163,14 +180,15 @@ mod tests {
                 tries += 1;
             }
         }
-        assert!((6..=15).contains(&tries), "{tries} in a minute");
+        assert!((10..=13).contains(&tries), "{tries} in a minute");
     }
 
     #[test]
     fn a_turn_of_many_requests_counts_each() {
         let mut slowness = warm(0, 0);
         slowness.turned(64 * MS, 64, 1_000);
-        assert!(slowness.cost_us(1_000) <= 1_000);
+        assert_eq!(slowness.cost_us(1_000), 1_000);
+        assert_eq!(slowness.step_us(1_000), 1_000);
     }
 
     #[test]
@@ -180,9 +198,19 @@ mod tests {
             slowness.late(25 * MS, 1_000 + beat * 100);
         }
         assert!(slowness.cost_us(3_000) > SLOW_US);
+        assert_eq!(slowness.step_us(3_000), 1_000);
         for beat in 0..300 {
             slowness.late(0, 3_000 + beat * 100);
         }
         assert!(slowness.cost_us(33_000) < 1_000);
+    }
+
+    #[test]
+    fn a_free_loop_without_requests_is_not_known() {
+        let mut slowness = Slowness::default();
+        for beat in 0..20 {
+            slowness.late(MS, beat * 1_000);
+        }
+        assert_eq!(slowness.cost_us(20_000), 0);
     }
 }

@@ -22,7 +22,7 @@ struct Invented(RefCell<Vec<Option<Load>>>);
 
 impl Invented {
     fn new(connections: &[Option<u64>]) -> Self {
-        let load = |connections| Load { connections, busy: 0.0, cost_us: 0 };
+        let load = |connections| Load { connections, busy: 0.0, cost_us: 0, step_us: 0 };
         Self(RefCell::new(connections.iter().map(|connections| connections.map(load)).collect()))
     }
 
@@ -46,7 +46,7 @@ impl Peers for Invented {
 }
 
 fn own(connections: u64) -> Load {
-    Load { connections, busy: 0.0, cost_us: 0 }
+    Load { connections, busy: 0.0, cost_us: 0, step_us: 0 }
 }
 
 /// A connection: our end, the client's.

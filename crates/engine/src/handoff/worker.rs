@@ -2,13 +2,13 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::decide::Load;
-use super::{Peers, Taken};
+use super::decide::{can_help, Load};
+use super::{Handoff, Peers, Taken};
 use crate::accept;
 use crate::board::Board;
 use crate::core::{level, Inner};
 use crate::io::clock;
-use crate::listener::{Accepting, REST_MS};
+use crate::listener::Accepting;
 use crate::turn::INBOX;
 
 /// A connection that another worker has accepted.
@@ -20,21 +20,39 @@ pub(crate) struct Arrived {
     pub(crate) counted: bool,
 }
 
-impl Peers for Board {
+/// The other workers, now (precise nanoseconds).
+struct Others<'a> {
+    board: &'a Board,
+    now: u64,
+}
+
+impl Peers for Others<'_> {
     fn load(&self, slot: usize) -> Option<Load> {
-        self.peer_load(slot).map(|peer| Load {
+        self.board.peer_load(slot, self.now).map(|peer| Load {
             connections: peer.connections.saturating_add(peer.incoming),
             busy: peer.busy as f32 / 1_000.0,
             cost_us: u32::try_from(peer.cost_us).unwrap_or(u32::MAX),
+            step_us: u32::try_from(peer.step_us).unwrap_or(u32::MAX),
         })
     }
 
     fn add_incoming(&self, slot: usize) {
-        Board::add_incoming(self, slot, 1);
+        self.board.add_incoming(slot, 1);
     }
 
     fn remove_incoming(&self, slot: usize) {
-        Board::remove_incoming(self, slot, 1);
+        self.board.remove_incoming(slot, 1);
+    }
+}
+
+/// `now`: engine milliseconds.
+fn own_load(handoff: &mut Handoff, board: &Board, open: u64, now: u64) -> Load {
+    let own = board.own_load();
+    Load {
+        connections: open.saturating_add(own.incoming),
+        busy: own.busy as f32 / 1_000.0,
+        cost_us: handoff.slowness.cost_us(now),
+        step_us: handoff.slowness.step_us(now),
     }
 }
 
@@ -45,13 +63,9 @@ impl Inner {
         let leaving = self.is_leaving();
         let open = self.conns.len() as u64;
         let (Some(handoff), Some(board)) = (&mut self.handoff, &self.board) else { return Some(fd) };
-        let own = board.own_load();
-        let own = Load {
-            connections: open.saturating_add(own.incoming),
-            busy: own.busy as f32 / 1_000.0,
-            cost_us: handoff.slowness.cost_us(self.now),
-        };
-        let kept = handoff.hand_on(board, own, leaving, listener, hops, fd);
+        let own = own_load(handoff, board, open, self.now);
+        let others = Others { board, now: clock::precise_ns() };
+        let kept = handoff.hand_on(&others, own, leaving, listener, hops, fd);
         if kept.is_none() {
             self.stats.handed_over += 1;
         }
@@ -87,8 +101,7 @@ impl Inner {
             Taken::Nothing => None,
             Taken::NoRoom(error) => {
                 self.stop_taking(Accepting::Resting);
-                self.resting = Some(self.now + REST_MS);
-                self.poller.wake_at(self.now + REST_MS, self.now);
+                self.wake_later();
                 accept::report_refused(self, &error);
                 None
             }
@@ -122,8 +135,24 @@ impl Inner {
         let begun = (self.stats.requests - requests) as u32;
         if let (Some(handoff), Some(board), true) = (&mut self.handoff, &self.board, begun > 0) {
             handoff.slowness.turned(clock::precise_ns() - started, begun, self.now);
-            board.cost(handoff.slowness.cost_us(self.now));
+            board.cost(handoff.slowness.cost_us(self.now), handoff.slowness.step_us(self.now));
         }
+    }
+
+    /// The engine's timer has fired, so late. What fades with time is told anew, and whether others need help with
+    /// accepting is looked at.
+    pub(crate) fn beaten(&mut self, late: u64) {
+        let open = self.conns.len() as u64;
+        let (Some(handoff), Some(board)) = (&mut self.handoff, &self.board) else { return };
+        handoff.slowness.late(late, self.now);
+        board.cost(handoff.slowness.cost_us(self.now), handoff.slowness.step_us(self.now));
+        let now = clock::precise_ns();
+        let help = board.is_ready() && {
+            handoff.look_around(&Others { board, now });
+            let own = own_load(handoff, board, open, self.now);
+            can_help(&own, &handoff.loads) || handoff.reachable().any(|slot| board.is_stuck(slot, now))
+        };
+        self.help(help);
     }
 
     /// Watches the inbox, if there is one.
