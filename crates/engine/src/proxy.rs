@@ -54,7 +54,7 @@ pub(crate) fn apply<'py>(
     core: &Core,
     memo: &Memo,
     peer: Option<std::net::IpAddr>,
-    details: &mut Details<'_, 'py>,
+    details: &mut Details<'py>,
 ) -> PyResult<()> {
     let settings = &core.settings;
     let said = resolve(settings.convention(), peer, &memo.block, &memo.spans, &settings.forwarders);

@@ -64,7 +64,10 @@ pub(crate) fn request(
 fn remember(py: Python<'_>, core: &Core, parsed: &mut Parsed, head: &[u8]) -> PyResult<Box<Memo>> {
     let (line, block) = head[parsed.skipped..].split_at(parsed.line_len);
     let mut memo = match (parsed.memo.take(), parsed.same_block) {
-        (Some(memo), true) => memo,
+        (Some(mut memo), true) => {
+            memo.repeated = true;
+            memo
+        }
         (before, _) => {
             let spans = std::mem::take(&mut parsed.spans);
             let fields = headers::tuples(py, block, &spans, before.as_deref())?;
@@ -78,6 +81,8 @@ fn remember(py: Python<'_>, core: &Core, parsed: &mut Parsed, head: &[u8]) -> Py
                 spans,
                 facts: parsed.facts,
                 fields,
+                repeated: false,
+                scope: None,
             })
         }
     };
@@ -85,6 +90,8 @@ fn remember(py: Python<'_>, core: &Core, parsed: &mut Parsed, head: &[u8]) -> Py
         memo.parts = parts(py, core, line)?;
         memo.line.clear();
         memo.line.extend_from_slice(line);
+        memo.repeated = false;
+        memo.scope = None;
     }
     memo.request = parsed.request;
     memo.http10 = parsed.http10;
@@ -103,7 +110,7 @@ fn open<'py>(
     core: &Core,
     key: Key,
     parsed: &Parsed,
-    memo: Box<Memo>,
+    mut memo: Box<Memo>,
 ) -> PyResult<Option<(Link, Bound<'py, PyAny>)>> {
     let Some((templates, client, server, trusted)) = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
@@ -113,20 +120,24 @@ fn open<'py>(
     }) else {
         return Ok(None);
     };
-    let mut details = Details {
-        headers: headers::list(py, &memo.fields)?,
-        client,
-        server,
-        scheme: None,
-        http10: memo.http10,
-        state: shared_state(py, core),
-        subprotocols: None,
+    let names = &core.py.names;
+    let mut forwarded = None;
+    let scope = match &memo.scope {
+        Some(before) => before.bind(py).copy()?,
+        None => {
+            let mut details = Details { client, server, scheme: None, http10: memo.http10, subprotocols: None };
+            if let Some(peer) = trusted.filter(|_| memo.forwarded) {
+                proxy::apply(py, core, &memo, peer, &mut details)?;
+                forwarded = forwarded_client(core, key, &details.client);
+            }
+            let scope = templates.scope(py, names, &memo.parts, details)?;
+            if memo.repeated && !memo.forwarded {
+                memo.scope = Some(scope.copy()?.unbind());
+            }
+            scope
+        }
     };
-    if let Some(peer) = trusted.filter(|_| memo.forwarded) {
-        proxy::apply(py, core, &memo, peer, &mut details)?;
-    }
-    let forwarded = forwarded_client(core, key, &details.client);
-    let scope = templates.scope(py, &core.py.names, &memo.parts, details)?;
+    templates.fill(&scope, names, headers::list(py, &memo.fields)?, shared_state(py, core), false)?;
     let id = identify(py, core, &memo, &scope)?;
     let request = parsed.request;
     let link = core.with(|inner| {

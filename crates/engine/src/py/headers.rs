@@ -7,7 +7,7 @@
 use std::cell::UnsafeCell;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use swell_wire::h1::facts::{FieldFacts, Request};
 use swell_wire::h1::head::FieldSpan;
 
@@ -25,6 +25,10 @@ pub(crate) struct Memo {
     pub(crate) fields: Vec<Py<PyTuple>>,
     /// There is a field that a proxy could have set (`Forwarded`, `X-Forwarded-*`).
     pub(crate) forwarded: bool,
+    /// This request's head equals the one before.
+    pub(crate) repeated: bool,
+    /// The scope of a head that repeats, up to what each request gets anew.
+    pub(crate) scope: Option<Py<PyDict>>,
 }
 
 /// The request line as the scope's values.

@@ -19,16 +19,14 @@ pub(crate) struct Templates {
     websocket_extensions: Py<PyDict>,
 }
 
-/// What differs from request to request beside the request line.
-pub(crate) struct Details<'a, 'py> {
-    pub(crate) headers: Bound<'py, PyList>,
+/// What differs from connection to connection, or is said by a proxy, beside the request line.
+pub(crate) struct Details<'py> {
     pub(crate) client: Bound<'py, PyAny>,
     pub(crate) server: Option<Bound<'py, PyAny>>,
     /// None: the listener's own.
     pub(crate) scheme: Option<Bound<'py, PyString>>,
     pub(crate) http10: bool,
-    /// The lifespan's state; copied.
-    pub(crate) state: Option<&'a Bound<'py, PyDict>>,
+    /// Of a WebSocket.
     pub(crate) subprotocols: Option<Bound<'py, PyList>>,
 }
 
@@ -85,17 +83,17 @@ impl Templates {
         })
     }
 
-    #[inline]
+    /// A scope without what each request gets anew. Requests with equal heads on one connection may share it.
     pub(crate) fn scope<'py>(
         &self,
         py: Python<'py>,
         names: &Names,
         parts: &LineParts,
-        details: Details<'_, 'py>,
+        details: Details<'py>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let (template, extensions) = match details.subprotocols {
-            None => (&self.http, &self.http_extensions),
-            Some(_) => (&self.websocket, &self.websocket_extensions),
+        let template = match details.subprotocols {
+            None => &self.http,
+            Some(_) => &self.websocket,
         };
         let scope = template.bind(py).copy()?;
         match &details.subprotocols {
@@ -105,12 +103,7 @@ impl Templates {
         scope.set_item(names.path.bind(py), parts.path.bind(py))?;
         scope.set_item(names.raw_path.bind(py), parts.raw_path.bind(py))?;
         scope.set_item(names.query_string.bind(py), parts.query_string.bind(py))?;
-        scope.set_item(names.headers.bind(py), details.headers)?;
         scope.set_item(names.client.bind(py), details.client)?;
-        // What an application may add to is its own. The empty dicts that say "offered" are shared: there is nothing to
-        // put into them, and making them anew would be 6 % of a small request's own instructions.
-        scope.set_item(names.extensions.bind(py), extensions.bind(py).copy()?)?;
-        scope.set_item(names.asgi.bind(py), self.asgi.bind(py).copy()?)?;
         if details.http10 {
             scope.set_item(names.http_version.bind(py), names.http_1_0.bind(py))?;
         }
@@ -120,10 +113,31 @@ impl Templates {
         if let Some(scheme) = details.scheme {
             scope.set_item(names.scheme.bind(py), scheme)?;
         }
-        if let Some(state) = details.state {
+        Ok(scope)
+    }
+
+    /// Gives a scope what an application may change, and what is therefore each request's own; `state` is the
+    /// lifespan's.
+    #[inline]
+    pub(crate) fn fill<'py>(
+        &self,
+        scope: &Bound<'py, PyDict>,
+        names: &Names,
+        headers: Bound<'py, PyList>,
+        state: Option<&Bound<'py, PyDict>>,
+        websocket: bool,
+    ) -> PyResult<()> {
+        let py = scope.py();
+        scope.set_item(names.headers.bind(py), headers)?;
+        // The empty dicts that say "offered" are shared: there is nothing to put into them, and making them anew would be
+        // 6 % of a small request's own instructions.
+        let extensions = if websocket { &self.websocket_extensions } else { &self.http_extensions };
+        scope.set_item(names.extensions.bind(py), extensions.bind(py).copy()?)?;
+        scope.set_item(names.asgi.bind(py), self.asgi.bind(py).copy()?)?;
+        if let Some(state) = state {
             scope.set_item(names.state.bind(py), state.copy()?)?;
         }
-        Ok(scope)
+        Ok(())
     }
 }
 

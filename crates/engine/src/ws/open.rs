@@ -51,19 +51,19 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
         return Ok(());
     };
     let mut details = Details {
-        headers: headers::list(py, &memo.fields)?,
         client,
         server,
         scheme: None,
         http10: false,
-        state: launch::shared_state(py, core),
         subprotocols: Some(PyList::new(py, &offer.subprotocols)?),
     };
     if let Some(peer) = trusted.filter(|_| memo.forwarded) {
         proxy::apply(py, core, &memo, peer, &mut details)?;
     }
     let forwarded = launch::forwarded_client(core, key, &details.client);
-    let scope = templates.scope(py, &core.py.names, &memo.parts, details)?;
+    let names = &core.py.names;
+    let scope = templates.scope(py, names, &memo.parts, details)?;
+    templates.fill(&scope, names, headers::list(py, &memo.fields)?, launch::shared_state(py, core), true)?;
     let id = launch::identify(py, core, &memo, &scope)?;
     let (accept, deflate) = (accept_key(offer.key), offer.deflate);
     let link = core.with(|inner| {
