@@ -69,7 +69,7 @@ pub(crate) fn remove(inner: &mut Inner, key: Key) {
         out.reclaim(&mut inner.spare);
         inner.wakes.push(Wake::Drop(client));
         inner.wakes.extend(server.map(Wake::Drop));
-        inner.wakes.extend(memo.and_then(|memo| memo.scope).map(|scope| Wake::Drop(scope.into_any())));
+        drop(memo);
     }
 }
 

@@ -24,6 +24,7 @@ use crate::proxy;
 use crate::py::callable::{self, Action, Link};
 use crate::py::headers::{self, Memo, REMEMBER_MAX};
 use crate::py::message::type_name;
+use crate::py::repeated::{Lent, Repeated};
 use crate::py::scope::{line_parts, Details};
 use crate::request_id;
 use crate::ws;
@@ -50,10 +51,13 @@ pub(crate) fn request(
         return;
     }
     match open(py, core, key, &parsed, memo) {
-        Ok(Some((link, scope))) => {
+        Ok(Some((link, scope, lent))) => {
             // Body bytes that came with the head are in place before the application asks for them.
             *at += take_body(py, core, key, after);
-            start(py, core, link, &scope, receive::call, send::call);
+            start(py, core, link, scope.as_any(), receive::call, send::call);
+            if let Some(lent) = lent {
+                keep(core, link, scope, lent);
+            }
         }
         Ok(None) => {}
         Err(error) => broken(py, core, key, error),
@@ -104,6 +108,9 @@ fn parts(py: Python<'_>, core: &Core, line: &[u8]) -> PyResult<headers::LinePart
     Ok(line_parts(py, &core.py.names, &parsed, &core.settings.root_path))
 }
 
+/// An exchange, its scope and, when that may come back, what it consists of.
+type Opened<'py> = (Link, Bound<'py, PyDict>, Option<Lent>);
+
 /// Makes the scope and puts the exchange into the connection. None when the connection is gone.
 fn open<'py>(
     py: Python<'py>,
@@ -111,7 +118,7 @@ fn open<'py>(
     key: Key,
     parsed: &Parsed,
     mut memo: Box<Memo>,
-) -> PyResult<Option<(Link, Bound<'py, PyAny>)>> {
+) -> PyResult<Option<Opened<'py>>> {
     let Some((templates, client, server, trusted)) = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
         let templates = Rc::clone(&inner.listeners.get(conn.listener)?.templates);
@@ -122,22 +129,33 @@ fn open<'py>(
     };
     let names = &core.py.names;
     let mut forwarded = None;
-    let scope = match &memo.scope {
-        Some(before) => before.bind(py).copy()?,
+    let state = shared_state(py, core);
+    let kept = match &mut memo.scope {
+        Some(repeated) => repeated.take(names, state)?,
+        None => None,
+    };
+    let (scope, lent) = match kept {
+        Some((scope, lent)) => (scope.into_bound(py), Some(lent)),
         None => {
-            let mut details = Details { client, server, scheme: None, http10: memo.http10, subprotocols: None };
-            if let Some(peer) = trusted.filter(|_| memo.forwarded) {
-                proxy::apply(py, core, &memo, peer, &mut details)?;
-                forwarded = forwarded_client(core, key, &details.client);
-            }
-            let scope = templates.scope(py, names, &memo.parts, details)?;
-            if memo.repeated && !memo.forwarded {
-                memo.scope = Some(scope.copy()?.unbind());
-            }
-            scope
+            let scope = match &memo.scope {
+                Some(repeated) => repeated.copy(py)?,
+                None => {
+                    let mut details = Details { client, server, scheme: None, http10: memo.http10, subprotocols: None };
+                    if let Some(peer) = trusted.filter(|_| memo.forwarded) {
+                        proxy::apply(py, core, &memo, peer, &mut details)?;
+                        forwarded = forwarded_client(core, key, &details.client);
+                    }
+                    let scope = templates.scope(py, names, &memo.parts, details)?;
+                    if memo.repeated && !memo.forwarded {
+                        memo.scope = Some(Repeated::new(&scope)?);
+                    }
+                    scope
+                }
+            };
+            let lent = templates.fill(&scope, names, &headers::list(py, &memo.fields)?, state, false)?;
+            (scope, lent.filter(|_| memo.scope.is_some()))
         }
     };
-    templates.fill(&scope, names, headers::list(py, &memo.fields)?, shared_state(py, core), false)?;
     let id = identify(py, core, &memo, &scope)?;
     let request = parsed.request;
     let link = core.with(|inner| {
@@ -198,7 +216,19 @@ fn open<'py>(
         }
         Some(Link { key, serial: conn.serial, websocket: false })
     });
-    Ok(link.map(|link| (link, scope.into_any())))
+    Ok(link.map(|link| (link, scope, lent)))
+}
+
+/// The application may have let go of its scope: then the next request can have it.
+fn keep(core: &Core, link: Link, scope: Bound<'_, PyDict>, lent: Lent) {
+    let back = core.with(|inner| {
+        let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial);
+        match conn.and_then(|conn| conn.memo.as_deref_mut()) {
+            Some(Memo { scope: Some(repeated), fields, .. }) => repeated.keep(scope, lent, fields),
+            _ => Some(scope),
+        }
+    });
+    drop(back);
 }
 
 /// The lifespan's state, unless the scope gets a state of its own with the request's id.

@@ -7,9 +7,11 @@
 use std::cell::UnsafeCell;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use swell_wire::h1::facts::{FieldFacts, Request};
 use swell_wire::h1::head::FieldSpan;
+
+use super::repeated::Repeated;
 
 /// What a connection remembers of its last request.
 pub(crate) struct Memo {
@@ -27,8 +29,7 @@ pub(crate) struct Memo {
     pub(crate) forwarded: bool,
     /// This request's head equals the one before.
     pub(crate) repeated: bool,
-    /// The scope of a head that repeats, up to what each request gets anew.
-    pub(crate) scope: Option<Py<PyDict>>,
+    pub(crate) scope: Option<Repeated>,
 }
 
 /// The request line as the scope's values.

@@ -11,6 +11,7 @@ pub(crate) mod message;
 pub(crate) mod names;
 pub(crate) mod rawtype;
 pub(crate) mod registry;
+pub(crate) mod repeated;
 pub(crate) mod scope;
 pub(crate) mod standin;
 pub(crate) mod starter;

@@ -9,6 +9,7 @@ use swell_wire::h1::line::{RequestLine, Target};
 
 use super::headers::LineParts;
 use super::names::Names;
+use super::repeated::{Lent, Own};
 
 /// Scope templates of one listener.
 pub(crate) struct Templates {
@@ -123,21 +124,25 @@ impl Templates {
         &self,
         scope: &Bound<'py, PyDict>,
         names: &Names,
-        headers: Bound<'py, PyList>,
+        headers: &Bound<'py, PyList>,
         state: Option<&Bound<'py, PyDict>>,
         websocket: bool,
-    ) -> PyResult<()> {
+    ) -> PyResult<Option<Lent>> {
         let py = scope.py();
         scope.set_item(names.headers.bind(py), headers)?;
         // The empty dicts that say "offered" are shared: there is nothing to put into them, and making them anew would be
         // 6 % of a small request's own instructions.
         let extensions = if websocket { &self.websocket_extensions } else { &self.http_extensions };
-        scope.set_item(names.extensions.bind(py), extensions.bind(py).copy()?)?;
-        scope.set_item(names.asgi.bind(py), self.asgi.bind(py).copy()?)?;
-        if let Some(state) = state {
-            scope.set_item(names.state.bind(py), state.copy()?)?;
+        let extensions = extensions.bind(py).copy()?;
+        scope.set_item(names.extensions.bind(py), &extensions)?;
+        let asgi = self.asgi.bind(py).copy()?;
+        scope.set_item(names.asgi.bind(py), &asgi)?;
+        let copy = state.map(PyDictMethods::copy).transpose()?;
+        if let Some(state) = &copy {
+            scope.set_item(names.state.bind(py), state)?;
         }
-        Ok(())
+        let own = Own { headers, asgi: &asgi, extensions: &extensions, state: copy.as_ref().zip(state) };
+        Ok(Lent::of(scope, &own))
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
     let forwarded = launch::forwarded_client(core, key, &details.client);
     let names = &core.py.names;
     let scope = templates.scope(py, names, &memo.parts, details)?;
-    templates.fill(&scope, names, headers::list(py, &memo.fields)?, launch::shared_state(py, core), true)?;
+    templates.fill(&scope, names, &headers::list(py, &memo.fields)?, launch::shared_state(py, core), true)?;
     let id = launch::identify(py, core, &memo, &scope)?;
     let (accept, deflate) = (accept_key(offer.key), offer.deflate);
     let link = core.with(|inner| {
