@@ -11,8 +11,8 @@ import pytest
 
 from swell.cli import doctor, main, version
 from swell.cli.doctor import Check, checks
-from swell.cli.machine import Machine, cpu_quota, inspect, memory_limit
 from swell.config import Config
+from swell.supervisor.machine import Machine, cpu_quota, inspect, memory_limit
 
 FINE = Machine(
     cores=4, cpu_quota=None, memory_total=8 << 30, memory_limit=None, files_soft=65536, files_hard=65536,

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from swell.cli.machine import Machine, inspect
 from swell.cli.options import effective_options
 from swell.cli.output import note
 from swell.cli.version import build_profile, installed, missing_core
 from swell.config import Config
 from swell.config.units import show_size
+from swell.supervisor.machine import Machine, inspect
 
 __all__ = ["SUMMARY", "Check", "checks", "main"]
 

@@ -17,13 +17,9 @@ __all__ = ["run", "serve"]
 
 def serve(config: Config) -> int:
     """Serves until a signal comes. Returns the exit code: 0 as asked, 1 could not serve, 3 the application's fault."""
-    if config.reload:
-        from swell.supervisor.reload import serve_and_reload
+    from swell.supervisor import main
 
-        return serve_and_reload(config)
-    from swell import worker
-
-    return worker.serve(config)
+    return main.serve(config)
 
 
 def run(app: str | Callable[..., Any], **options: object) -> None:

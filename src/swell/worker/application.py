@@ -1,7 +1,8 @@
 """Finding the application: environment file, import, factory, calling convention.
 
 An import string is `MODULE:ATTRIBUTE`, the attribute may be dotted. Errors of the application stay the cause of ours,
-without our frames in front. Called by `main` before the loop runs, or by a server on somebody else's loop.
+without our frames in front. Called by `main` before the loop runs, or by a server on somebody else's loop; a template
+process imports and leaves the rest to the workers that it forks.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from swell.errors import AppLoadError
 from swell.worker.asgi import Application, Receive, Scope, Send
 from swell.worker.wsgi import WsgiBridge
 
-__all__ = ["load_application"]
+__all__ = ["build_application", "import_application", "load_application"]
 
 
 def load_application(config: Config) -> Application:
@@ -31,10 +32,19 @@ def load_application(config: Config) -> Application:
 
     Raises `AppLoadError`; its cause is the application's own exception, if there was one.
     """
+    return build_application(config, import_application(config))
+
+
+def import_application(config: Config) -> Any:
+    """What the import string names: the application or its factory. Raises `AppLoadError`."""
     if config.env_file is not None:
         load_env_file(config.env_file, os.environ)
+    return _import(config.app, config.app_dir) if isinstance(config.app, str) else config.app
+
+
+def build_application(config: Config, loaded: Any) -> Application:
+    """Calls the factory, if it is one, and finds out how the application is called. Raises `AppLoadError`."""
     name = config.app if isinstance(config.app, str) else getattr(config.app, "__qualname__", repr(config.app))
-    loaded: Any = _import(config.app, config.app_dir) if isinstance(config.app, str) else config.app
     if config.factory:
         loaded = _build(loaded, name)
     if not callable(loaded):

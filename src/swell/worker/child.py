@@ -1,7 +1,10 @@
-"""A worker in a process of its own: `python -m swell.worker.child PARCEL LIFELINE FD...`, descriptors all of them.
+"""The entry of a process that the parent starts in a fresh interpreter: a worker, or a template that forks workers.
 
-The parcel is a file with what the parent knows (`Parcel`, pickled by the same version of Swell), the lifeline tells
-when the parent ends, the others are listening sockets. Started by `swell.supervisor`, never by hand.
+    python -m swell.worker.child template PARCEL CHANNEL
+    python -m swell.worker.child worker PARCEL CHANNEL WORKER GENERATION SLOT
+
+PARCEL and CHANNEL are descriptors: a file with what the parent knows (`Parcel`, pickled by the same version of Swell),
+and the socket to talk to it. Started by `swell.supervisor`, never by hand.
 """
 
 from __future__ import annotations
@@ -13,7 +16,11 @@ from dataclasses import dataclass
 from socket import socket
 
 from swell.config import Config
+from swell.worker.attached import Attachment, Seat, Wiring
+from swell.worker.channel import Channel
 from swell.worker.main import serve
+from swell.worker.process import ExitGuard, dump_stacks_on_request, end_process, leave_ctrl_c_to_the_parent
+from swell.worker.template import run_template
 
 __all__ = ["Parcel", "main"]
 
@@ -25,24 +32,31 @@ class Parcel:
     config: Config
     arguments: list[str]
     import_path: list[str]
+    wiring: Wiring
 
 
-def main(arguments: list[str]) -> int:
-    """Returns the exit code of the server."""
-    numbers = [int(argument) for argument in arguments]
+def main(arguments: list[str]) -> None:
+    """Does not return."""
+    dump_stacks_on_request()
+    leave_ctrl_c_to_the_parent()
+    role, *numbers = arguments[0], *map(int, arguments[1:])
     with open(numbers[0], "rb") as file:
         parcel: Parcel = pickle.load(file)  # noqa: S301 - written by our parent
     sys.argv[:] = parcel.arguments
     sys.path[:] = parcel.import_path
-    lifeline, *listeners = (socket(fileno=number) for number in numbers[1:])
-    for each in (lifeline, *listeners):
-        os.set_inheritable(each.fileno(), False)
-    lifeline.setblocking(False)
-    return serve(parcel.config, sockets=listeners, lifeline=lifeline)
+    # The application's own child processes are not to hold the port.
+    for descriptor in (numbers[1], *parcel.wiring.descriptors):
+        os.set_inheritable(descriptor, False)
+    channel = Channel(socket(fileno=numbers[1]))
+    if role == "template":
+        run_template(parcel.config, parcel.wiring, channel)
+    attachment = Attachment(channel, parcel.wiring, Seat(*numbers[2:]))
+    guard = ExitGuard()
+    end_process(serve(parcel.config, attachment=attachment, guard=guard))
 
 
 if __name__ == "__main__":
     # Under its own name: the parcel refers to classes of the importable module.
     from swell.worker import child
 
-    sys.exit(child.main(sys.argv[1:]))
+    child.main(sys.argv[1:])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,16 +18,15 @@ from swell.config import Config
 from swell.errors import AppLoadError, SwellError
 from swell.telemetry import set_up
 from swell.worker.application import load_application
+from swell.worker.asgi import Application
+from swell.worker.attached import Attachment
 from swell.worker.process import ExitGuard, raise_file_limit, settle_memory
 from swell.worker.server import CANCEL_GRACE, Server
 from swell.worker.signals import interrupting
 from swell.worker.sockets import Listeners
 from swell.worker.tracebacks import application_traceback
 
-__all__ = ["run", "serve"]
-
-
-log = logging.getLogger("swell")
+__all__ = ["complain", "run", "serve"]
 
 
 def run(app: str | Callable[..., Any], **options: object) -> None:
@@ -48,46 +46,53 @@ def serve(
     config: Config,
     *,
     sockets: Sequence[socket] | None = None,
-    lifeline: socket | None = None,
+    load: Callable[[], Application] | None = None,
+    attachment: Attachment | None = None,
     guard: ExitGuard | None = None,
 ) -> int:
     """Serves until a signal comes. Returns the exit code: 0 as asked, 1 could not serve, 3 the application's fault.
 
-    `sockets` are listening sockets to use instead of opening the addresses. The server also ends when the other end of
-    `lifeline` is closed; it sends a byte there once it will notice. The process is ended by force if it has not
-    ended in time after this function has returned, unless `guard` is called off.
+    `sockets` are listening sockets to use instead of opening the addresses, `load` gives the application instead of
+    importing the one that `config` names, `attachment` ties the server to a parent. The process is ended by force if it
+    has not ended in time after this function has returned, unless `guard` is called off.
     """
     guard = guard or ExitGuard()
     try:
         set_up(config)
         with interrupting():
-            _serve(config, sockets, lifeline, guard)
-    except AppLoadError as error:
-        if error.__cause__ is not None:
-            sys.stderr.write(application_traceback(error.__cause__))
-        sys.stderr.write(f"swell: {error}\n")
-        return error.exit_code
+            _serve(config, sockets, load or (lambda: load_application(config)), attachment, guard)
     except SwellError as error:
-        sys.stderr.write(f"swell: {error}\n")
-        return error.exit_code
+        return complain(error)
     except KeyboardInterrupt:
         guard.arm(CANCEL_GRACE, 0)
     return 0
 
 
-def _serve(config: Config, sockets: Sequence[socket] | None, lifeline: socket | None, guard: ExitGuard) -> None:
+def complain(error: SwellError) -> int:
+    """Prints the error, and the application's own traceback where it has one. Returns the exit code."""
+    if isinstance(error, AppLoadError) and error.__cause__ is not None:
+        sys.stderr.write(application_traceback(error.__cause__))
+    sys.stderr.write(f"swell: {error}\n")
+    return error.exit_code
+
+
+def _serve(
+    config: Config,
+    sockets: Sequence[socket] | None,
+    load: Callable[[], Application],
+    attachment: Attachment | None,
+    guard: ExitGuard,
+) -> None:
     raise_file_limit()
     factory = loop_factory(config)
     with contextlib.ExitStack() as stack:
-        if sockets is None:
+        if sockets is None and attachment is None:
             sockets = stack.enter_context(Listeners(config)).sockets
         runner = stack.enter_context(asyncio.Runner(loop_factory=factory))
         loop = runner.get_loop()
         asyncio.set_event_loop(loop)
         stack.callback(asyncio.set_event_loop, None)
-        server = Server(config, application=load_application(config), before_accepting=settle_memory)
-        if lifeline is not None:
-            _watch(loop, lifeline, server)
+        server = Server(config, application=load(), before_accepting=settle_memory, attachment=attachment)
         try:
             runner.run(server.serve(sockets, handle_signals=True))
         finally:
@@ -97,20 +102,6 @@ def _serve(config: Config, sockets: Sequence[socket] | None, lifeline: socket | 
             elif config.timeout_graceful_shutdown is not None:
                 used = 0.0 if server.ending_since is None else time.monotonic() - server.ending_since
                 guard.arm(max(config.timeout_graceful_shutdown - used, CANCEL_GRACE), 0)
-
-
-def _watch(loop: asyncio.AbstractEventLoop, lifeline: socket, server: Server) -> None:
-    """Ends the server when the other end of the lifeline is closed."""
-
-    def cut() -> None:
-        loop.remove_reader(lifeline)
-        if not server.should_exit:
-            log.info("the parent asks for the end: finishing the running requests, then ending")
-            server.should_exit = True
-
-    loop.add_reader(lifeline, cut)
-    with contextlib.suppress(OSError):
-        lifeline.send(b"w")
 
 
 def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -5,19 +5,30 @@ Only the command line and `run` own their process; a server on somebody else's l
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import faulthandler
 import gc
 import logging
 import os
 import resource
+import signal
+import sys
 import threading
 import time
+from typing import NoReturn
 
-__all__ = ["ExitGuard", "raise_file_limit", "settle_memory"]
+__all__ = [
+    "DUMP_SIGNAL", "ExitGuard", "dump_stacks_on_request", "end_process", "leave_ctrl_c_to_the_parent",
+    "raise_file_limit", "settle_memory",
+]  # fmt: skip
 
 log = logging.getLogger("swell")
 
 # Hard limits are often absurd (2**30 in containers), and the kernel sizes tables by the soft one.
 FILES_AT_MOST = 1 << 20
+# Asks a process of ours to print its stacks. A real-time signal, because applications use the named ones.
+DUMP_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR1) + (5 if hasattr(signal, "SIGRTMIN") else 0)
 
 
 def raise_file_limit() -> None:
@@ -38,6 +49,36 @@ def settle_memory() -> None:
     """What is alive once the application has started stays: the collector need not look at it again and again."""
     gc.collect()
     gc.freeze()
+
+
+def dump_stacks_on_request() -> None:
+    """Prints the stacks of all threads to standard error on `DUMP_SIGNAL`, and on a crash such as SIGSEGV.
+
+    Done below the interpreter: it works while the GIL is held.
+    """
+    faulthandler.enable()
+    faulthandler.register(DUMP_SIGNAL, all_threads=True, chain=False)
+
+
+def leave_ctrl_c_to_the_parent() -> None:
+    """Ctrl-C reaches every process of the terminal. A handler, unlike SIG_IGN, is not inherited by programs that the
+    application starts."""
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+def end_process(code: int) -> NoReturn:
+    """Ends a process that may have been forked in the middle of somebody else's stack, which is not to be unwound here.
+
+    Does what the interpreter does at exit: waits for threads, calls what was registered, writes what is buffered.
+    """
+    # The interpreter's own way, and multiprocessing's; thread pools hang on it.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(code)
 
 
 class ExitGuard:

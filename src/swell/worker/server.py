@@ -20,9 +20,10 @@ from swell._core import Engine
 from swell.config import Config
 from swell.worker.application import load_application
 from swell.worker.asgi import Application
+from swell.worker.attached import Attachment
 from swell.worker.lifespan import Lifespan
 from swell.worker.settings import EngineSettings
-from swell.worker.signals import delivered
+from swell.worker.signals import SIGNALS, delivered
 from swell.worker.sockets import Listeners, describe, prepare
 from swell.worker.wsgi import WsgiBridge
 
@@ -47,8 +48,10 @@ class Server:
         *,
         application: Application | None = None,
         before_accepting: Callable[[], None] | None = None,
+        attachment: Attachment | None = None,
     ) -> None:
-        """`application` is used instead of loading the one that `config` names."""
+        """`application` is used instead of loading the one that `config` names. With an `attachment`, the server has a
+        parent, which holds the sockets and decides from which of them connections are accepted."""
         self.config = config
         self.started = False
         self.engine: Engine | None = None
@@ -56,6 +59,7 @@ class Server:
         self.ending_since: float | None = None  # time.monotonic()
         self._application = application
         self._before_accepting = before_accepting
+        self._attachment = attachment
         self._should_exit = False
         self._force_exit = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -126,7 +130,10 @@ class Server:
         self._set_events()
         try:
             with contextlib.ExitStack() as stack:
-                if sockets is None:
+                if self._attachment is not None:
+                    self._attachment.attend(self, loop)
+                    sockets = ()
+                elif sockets is None:
                     sockets = stack.enter_context(Listeners(self.config)).sockets
                 else:
                     for listener in sockets:
@@ -135,7 +142,9 @@ class Server:
                 if isinstance(application, WsgiBridge):
                     stack.callback(application.close)
                 if handle_signals:
-                    stack.enter_context(delivered(loop, self._on_signal))
+                    # Ctrl-C reaches every process of the terminal: the parent alone acts on it.
+                    numbers = SIGNALS if self._attachment is None else (signal.SIGTERM,)
+                    stack.enter_context(delivered(loop, self._on_signal, numbers))
                 lifespan = Lifespan(application, self.config.lifespan)
                 if await self._start(lifespan):
                     await self._serve(application, lifespan, sockets)
@@ -168,6 +177,7 @@ class Server:
             context=lifespan.context,
             report=_report,
             retire=self._retire,
+            **({} if self._attachment is None else self._attachment.engine_options()),
         )
         self.engine = engine
         watched = engine.fileno()
@@ -187,6 +197,8 @@ class Server:
             self._before_accepting()
         for listener in sockets:
             engine.listen(listener.fileno())
+        if self._attachment is not None:
+            self._attachment.started(engine)
         self.addresses = [describe(listener) for listener in sockets]
         for address in self.addresses:
             log.info("listening on %s", address)
@@ -197,6 +209,8 @@ class Server:
     async def _end(self, engine: Engine, lifespan: Lifespan) -> None:
         self.started = False
         self.ending_since = time.monotonic()
+        if self._attachment is not None:
+            self._attachment.ending()
         await self._drain(engine)
         stopping = asyncio.ensure_future(lifespan.shutdown())
         # Who asked for the end at once before this began still wants the application to close its files.
@@ -265,10 +279,15 @@ class Server:
             log.info("%s again: ending now", number.name)
             self.force_exit = True
         else:
-            log.info("%s: finishing the running requests, then ending", number.name)
+            # The parent says it once for all of its workers.
+            level = logging.INFO if self._attachment is None else logging.DEBUG
+            log.log(level, "%s: finishing the running requests, then ending", number.name)
             self.should_exit = True
 
     def _retire(self) -> None:
+        if self._attachment is not None:
+            self._attachment.retire("limit_max_requests is reached")
+            return
         # At once: who has the last answer and comes again is to meet our successor.
         if self.engine is not None:
             self.engine.stop_accepting()

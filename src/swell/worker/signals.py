@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 __all__ = ["SIGNALS", "delivered", "interrupting"]
@@ -35,8 +35,12 @@ def interrupting() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def delivered(loop: AbstractEventLoop, callback: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Both signals call `callback` on the loop, which runs in the main thread."""
+def delivered(
+    loop: AbstractEventLoop,
+    callback: Callable[[signal.Signals], None],
+    numbers: Sequence[signal.Signals] = SIGNALS,
+) -> Iterator[None]:
+    """The signals call `callback` on the loop, which runs in the main thread."""
     waiting: list[float] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -52,7 +56,7 @@ def delivered(loop: AbstractEventLoop, callback: Callable[[signal.Signals], None
         waiting.clear()
         callback(number)
 
-    with _handled(handle):
+    with _handled(handle, numbers):
         yield
 
 
@@ -61,12 +65,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def _handled(handler: Handler) -> Iterator[None]:
+def _handled(handler: Handler, numbers: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
     """Puts the handler in, and at the end back what was there. Only the main thread may do that; others go without."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

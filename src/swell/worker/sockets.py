@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -32,13 +33,20 @@ NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 class Listeners:
     """The sockets of one server. Use as a context manager: they are closed, and Unix paths removed, at the end."""
 
-    def __init__(self, config: Config, environ: MutableMapping[str, str] = os.environ) -> None:
+    def __init__(self, config: Config, environ: MutableMapping[str, str] = os.environ, *, shards: int = 1) -> None:
+        """With `shards`, so many sockets are opened for each TCP address that we bind ourselves, and the kernel spreads
+        new connections over them (SO_REUSEPORT). `groups` are the sockets of each address, as indexes into `sockets`.
+        """
         self.sockets: list[socket.socket] = []
+        self.groups: list[list[int]] = []
+        # Elsewhere than on Linux, sockets may share a port but the connections are not spread.
+        self._shards = shards if sys.platform == "linux" else 1
         self._paths: list[tuple[str, int]] = []
         try:
             inherited = _systemd(environ)
             if inherited and config.has_default_address:
-                self.sockets.extend(_adopt(fd, f"fd:{fd} (LISTEN_FDS)", config.backlog) for fd in inherited)
+                for fd in inherited:
+                    self._add(_adopt(fd, f"fd:{fd} (LISTEN_FDS)", config.backlog))
             else:
                 wildcards = {
                     a.port for a in config.addresses if isinstance(a, TcpAddress) and a.host in ("", "0.0.0.0")
@@ -54,18 +62,29 @@ class Listeners:
             case TcpAddress():
                 # `::` alone means every interface of both families.
                 dual = address.host == "::" and (address.port == 0 or address.port not in wildcards)
-                self.sockets.extend(_tcp(address, backlog, dual))
+                for first in _tcp(address, backlog, dual, self._shards > 1):
+                    self._add(first, *_siblings(first, backlog, self._shards - 1))
             case UnixAddress():
-                self.sockets.append(_unix(address, backlog))
+                self._add(_unix(address, backlog))
                 self._paths.append((address.path, os.stat(address.path).st_ino))
             case FdAddress(fd):
-                self.sockets.append(_adopt(_duplicate(fd), str(address), backlog))
+                self._add(_adopt(_duplicate(fd), str(address), backlog))
+
+    def _add(self, *group: socket.socket) -> None:
+        self.groups.append(list(range(len(self.sockets), len(self.sockets) + len(group))))
+        self.sockets.extend(group)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Each address once, as a person would type it."""
+        return [describe(self.sockets[group[0]]) for group in self.groups]
 
     def close(self) -> None:
         """Closes the sockets; removes the Unix paths that are still ours."""
         for listener in self.sockets:
             listener.close()
         self.sockets.clear()
+        self.groups.clear()
         for path, inode in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_ino == inode:
@@ -88,7 +107,7 @@ def describe(listener: socket.socket) -> str:
     return f"http://{host}:{address[1]}"
 
 
-def _tcp(address: TcpAddress, backlog: int, dual: bool) -> list[socket.socket]:
+def _tcp(address: TcpAddress, backlog: int, dual: bool, shared: bool) -> list[socket.socket]:
     found = _resolve(address)
     for _ in range(PORT_ATTEMPTS):
         opened: list[socket.socket] = []
@@ -97,7 +116,7 @@ def _tcp(address: TcpAddress, backlog: int, dual: bool) -> list[socket.socket]:
                 # Several addresses of one name share the port that the first one was given.
                 port = opened[0].getsockname()[1] if opened else address.port
                 try:
-                    opened.append(_listen(family, (place[0], port, *place[2:]), backlog, dual))
+                    opened.append(_listen(family, (place[0], port, *place[2:]), backlog, dual, shared))
                 except OSError as error:
                     if error.errno not in NO_SUCH_FAMILY:
                         raise
@@ -125,9 +144,36 @@ def _resolve(address: TcpAddress) -> list[tuple[socket.AddressFamily, tuple[Any,
     return sorted(unique, key=lambda entry: entry[0] != socket.AF_INET)
 
 
-def _listen(family: socket.AddressFamily, place: tuple[Any, ...], backlog: int, dual: bool) -> socket.socket:
+def _siblings(first: socket.socket, backlog: int, number: int) -> list[socket.socket]:
+    """More sockets on the same address."""
+    opened: list[socket.socket] = []
+    dual = first.family == socket.AF_INET6 and not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    try:
+        for _ in range(number):
+            opened.append(_open(first.family, first.getsockname(), backlog, dual, True))
+    except OSError as error:
+        for listener in opened:
+            listener.close()
+        raise StartupError(f"cannot listen on {describe(first)}: {error.strerror or error}") from None
+    return opened
+
+
+def _listen(
+    family: socket.AddressFamily, place: tuple[Any, ...], backlog: int, dual: bool, shared: bool
+) -> socket.socket:
+    if shared:
+        # Sockets that share a port do so with anybody's who asks for it: whether the port is free, another kind tells.
+        _open(family, place, backlog, dual, False).close()
+    return _open(family, place, backlog, dual, shared)
+
+
+def _open(
+    family: socket.AddressFamily, place: tuple[Any, ...], backlog: int, dual: bool, shared: bool
+) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted connections inherit it: small responses leave at once.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

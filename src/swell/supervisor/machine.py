@@ -1,7 +1,7 @@
 """What this machine or container grants a process: CPUs, memory, descriptors, and the kernel's queues.
 
 Reads files below `root` only, so that tests can lay out any machine; a file that does not exist means "not known".
-Knows no thresholds: `doctor` judges.
+Knows no thresholds: `swell doctor` judges, the parent counts its workers by it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Machine", "cpu_quota", "inspect", "memory_limit"]
+__all__ = ["Machine", "cpu_quota", "inspect", "memory_limit", "usable_cores"]
 
 # cgroup v1 has no word for "unlimited": the limit is then the largest multiple of a page in 63 bits
 _UNLIMITED = 1 << 60
@@ -48,6 +48,12 @@ def inspect(root: Path = Path("/")) -> Machine:
         syn_backlog=_number(root / "proc/sys/net/ipv4/tcp_max_syn_backlog"),
         syn_cookies=None if cookies is None else cookies > 0,
     )
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use: those it may run on, or fewer where a quota says so. At least 1."""
+    found = inspect(root)
+    return found.cores if found.cpu_quota is None else max(1, min(found.cores, int(found.cpu_quota)))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

@@ -1,0 +1,192 @@
+"""What commands and signals may ask of the parent: the `Instance` behind the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from swell import __version__
+from swell.supervisor.control.protocol import CommandFailed, Decision
+from swell.supervisor.parent import Parent
+from swell.supervisor.slots import room_in
+from swell.supervisor.workers import State, Worker
+
+__all__ = ["Commands"]
+
+log = logging.getLogger("swell")
+
+DECISIONS_KEPT = 500
+# The same signal twice within this time is one, in seconds.
+ONE_SIGNAL = 0.3
+
+
+class Commands:
+    """See `swell.supervisor.control.protocol.Instance`."""
+
+    def __init__(self, parent: Parent, name: str, addresses: list[str]) -> None:
+        self._parent = parent
+        self._name = name
+        self._addresses = addresses
+        self._started = time.time()
+        self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def status(self) -> dict[str, Any]:
+        """What every worker does."""
+        parent = self._parent
+        app = parent.config.app
+        return {
+            "instance": {
+                "name": self._name,
+                "pid": os.getpid(),
+                "version": __version__,
+                "started": self._started,
+                "app": app if isinstance(app, str) else f"{app.__module__}:{getattr(app, '__qualname__', app)}",
+                "addresses": self._addresses,
+                "min": parent.minimum,
+                "max": parent.maximum,
+                "target": parent.target,
+                "generation": parent.generation.number,
+                "spawn": "fresh" if parent.generation.template is None else "fork",
+                "state": parent.state,
+            },
+            "workers": [self._describe(worker) for worker in parent.workers.values()],
+        }
+
+    def _describe(self, worker: Worker) -> dict[str, Any]:
+        seen = self._parent.slots.board.read(worker.seat.slot)
+        return {
+            **seen,
+            "id": worker.id,
+            "slot": worker.seat.slot,
+            "pid": worker.pid or 0,
+            "generation": worker.generation,
+            "state": "stuck" if seen["state"] == "stuck" else worker.state.value,
+            "age": time.monotonic() - worker.started,
+            "cause": worker.cause,
+        }
+
+    def explain(self, last: int) -> dict[str, Any]:
+        """Why the number of workers is what it is."""
+        parent = self._parent
+        bounds = f"{parent.minimum}" if parent.minimum == parent.maximum else f"{parent.minimum}..{parent.maximum}"
+        why = self._decisions[-1]["text"] if self._decisions else "as configured"
+        return {"now": f"{parent.target} of {bounds}: {why}", "decisions": list(self._decisions)[-last:]}
+
+    def decided(
+        self, after: int, rule: str, text: str, guard: str | None = None, inputs: dict[str, Any] | None = None
+    ) -> None:
+        """Keeps a decision, logs it and carries it out."""
+        before = self._parent.target
+        entry = Decision(
+            at=time.time(), before=before, after=after, rule=rule, guard=guard, inputs=inputs or {}, text=text
+        )
+        self._decisions.append(entry)
+        log.info("workers %d → %d: %s", before, after, text)
+        self._parent.set_target(after, text)
+
+    async def scale(self, minimum: int | None, maximum: int | None, count: int | None) -> dict[str, Any]:
+        """Sets the range, or the number within it."""
+        parent = self._parent
+        self._refuse_while_ending()
+        room = room_in(parent.slots.board.slots)
+        most = max(value for value in (minimum, maximum, count, 0) if value is not None)
+        if most > room:
+            raise CommandFailed(
+                f"this instance has room for {room} workers: restart it with --workers 1..{most} for more"
+            )
+        if count is not None:
+            fixed = parent.minimum == parent.maximum
+            parent.minimum = count if fixed else min(parent.minimum, count)
+            parent.maximum = count if fixed else max(parent.maximum, count)
+            wanted = count
+        else:
+            parent.minimum = parent.minimum if minimum is None else minimum
+            parent.maximum = parent.maximum if maximum is None else maximum
+            wanted = min(max(parent.target, parent.minimum), parent.maximum)
+        if wanted != parent.target:
+            self.decided(wanted, "command", f"asked for {wanted}")
+        return {"text": f"{parent.target} workers ({parent.minimum}..{parent.maximum})"}
+
+    def step(self, by: int) -> None:
+        """SIGTTIN and SIGTTOU: one more, one fewer."""
+        wanted = max(1, self._parent.target + by)
+        self._later(self.scale(None, None, wanted))
+
+    def ending_signal(self, number: signal.Signals) -> Callable[[], None]:
+        """SIGINT and SIGTERM: the first ends the instance gracefully, the second at once."""
+        last = -math.inf
+
+        def received() -> None:
+            nonlocal last
+            now = time.monotonic()
+            # Who signals a process and its whole group, as timeout(1) does, means it once.
+            if now - last > ONE_SIGNAL:
+                self._parent.end(number.name)
+            last = now
+
+        return received
+
+    def on_hup(self) -> None:
+        """SIGHUP: the code is new."""
+        log.info("SIGHUP: starting workers with the code as it is now")
+        self._later(self.reload())
+
+    def _later(self, command: Coroutine[Any, Any, dict[str, Any]]) -> None:
+        """Runs a command that nobody waits for."""
+
+        async def run() -> None:
+            try:
+                await command
+            except CommandFailed as error:
+                log.error("%s", error)
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def reload(self) -> dict[str, Any]:
+        """Replaces all workers by new ones with the code as it is now."""
+        begun = time.monotonic()
+        await self._parent.reload()
+        text = f"generation {self._parent.generation.number} serves after {time.monotonic() - begun:.1f} s"
+        log.info("reloaded: %s", text)
+        return {"text": text, "generation": self._parent.generation.number}
+
+    async def restart(self, worker: int) -> dict[str, Any]:
+        """Replaces one worker."""
+        self._refuse_while_ending()
+        found = self._parent.workers.get(worker)
+        if found is None or found.state is not State.READY:
+            known = ", ".join(str(w.id) for w in self._parent.workers.values() if w.state is State.READY) or "none"
+            raise CommandFailed(f"there is no ready worker {worker}; there are: {known}")
+        self._parent.retire(found, "a restart was asked for")
+        while found.state is State.READY:
+            await self._parent.wait_changed()
+        return {"text": f"worker {worker} is replaced"}
+
+    async def drain(self) -> dict[str, Any]:
+        """Ends the instance after the grace."""
+        self._refuse_while_ending()
+        self._parent.end("swell drain")
+        return {"text": "finishing the running requests, then ending"}
+
+    async def stop(self, now: bool) -> dict[str, Any]:
+        """Ends the instance."""
+        if now:
+            self._parent.end_now("swell stop --now")
+            return {"text": "ending now"}
+        self._refuse_while_ending()
+        self._parent.end("swell stop")
+        return {"text": "finishing the running requests, then ending"}
+
+    def _refuse_while_ending(self) -> None:
+        if self._parent.ending:
+            raise CommandFailed("the server is ending")

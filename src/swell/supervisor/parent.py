@@ -1,0 +1,500 @@
+"""The parent: it holds the sockets, starts workers, replaces them, ends them, and never serves a request itself.
+
+It compares what is with what should be (`_reconcile`) whenever something happens: a worker is ready, one has ended, a
+signal or a command comes, a timer is due. Replacing comes before removing: a worker that is to go serves on until its
+successor is ready. A new generation of the code has to show one ready worker before anything of the old is touched.
+
+Runs on its own asyncio loop, in a process that never runs the application. Made by `main`, commanded by `commands`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from swell.config import Config
+from swell.config.workers import WorkerRange
+from swell.supervisor.control.protocol import CommandFailed
+from swell.supervisor.crash import StartPolicy, describe_end, exit_code_of
+from swell.supervisor.reaper import Reaper
+from swell.supervisor.shards import deal
+from swell.supervisor.slots import Slots
+from swell.supervisor.spawn import Template, TemplateFailed, Unfit, start_fresh
+from swell.supervisor.workers import State, Worker
+from swell.worker.attached import Seat, Wiring
+from swell.worker.channel import Channel, Message
+from swell.worker.server import CANCEL_GRACE
+
+__all__ = ["Generation", "Parent"]
+
+log = logging.getLogger("swell")
+
+# A worker bounds its own end: requests, cancelled requests, lifespan, threads. This is beyond them, in seconds.
+BEYOND_GRACE = 4.0
+# From a second signal, or `swell stop --now`, to the use of force, in seconds.
+HURRY_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class Generation:
+    """One state of the code. `confirmed` once a worker of it has been ready, `broken` when it does not start and better
+    code is waited for; without a `template`, workers get fresh interpreters."""
+
+    number: int
+    template: Template | None
+    confirmed: bool = False
+    broken: bool = False
+
+
+class Parent:
+    """One instance of Swell, from its first worker to its last."""
+
+    def __init__(
+        self,
+        config: Config,
+        bounds: WorkerRange,
+        wiring: Wiring,
+        slots: Slots,
+        listeners: Sequence[socket.socket],
+        groups: Sequence[Sequence[int]],
+    ) -> None:
+        """`listeners` are the sockets of `wiring`; `groups` are those of each address, as indexes."""
+        self.config = config
+        self.minimum, self.maximum = bounds.minimum, bounds.maximum or bounds.minimum
+        self.target = max(self.minimum, 1)
+        self.workers: dict[int, Worker] = {}
+        self.slots = slots
+        self.state = "starting"
+        self.exit_code = 0
+        self.generation = Generation(1, None)
+        self.on_serving: Callable[[], None] = lambda: None
+        self.on_ending: Callable[[], None] = lambda: None
+        self._wiring = wiring
+        self._listeners = listeners
+        self._groups = groups
+        self._owners: dict[int, int] = {}
+        self._reaper = Reaper()
+        self._starts = StartPolicy()
+        self._trial: asyncio.Future[None] | None = None
+        self._changed: asyncio.Future[None] | None = None
+        self._finished = asyncio.Event()
+        self._last_worker = 0
+        self._last_generation = 1
+        self._why = "the server starts"
+        self._vacancies: deque[str] = deque()  # why the next workers are started, where there is a reason for each
+        self._wake: asyncio.TimerHandle | None = None
+        self._asleep = False
+        self._renewing: asyncio.Task[None] | None = None
+        self._unread: list[int] = []  # slots of dead workers whose inboxes nobody could take over yet
+
+    # The life of the instance
+
+    async def run(self, template: Template | None) -> int:
+        """Serves until the end is asked for. Returns the exit code. `template` is importing the application."""
+        self._loop = asyncio.get_running_loop()
+        self._reaper.start(self._loop)
+        self.generation = Generation(1, template)
+        try:
+            try:
+                await self._prepare(self.generation)
+            except TemplateFailed as error:
+                self._first_failed(str(error), error.code)
+            self.reconcile()
+            await self._finished.wait()
+            return self.exit_code
+        finally:
+            if self.generation.template is not None:
+                self.generation.template.close()
+            self._reaper.stop()
+
+    @property
+    def ending(self) -> bool:
+        return self.state in ("draining", "stopping")
+
+    async def _prepare(self, generation: Generation) -> None:
+        """Has the application imported, where workers are to be forked. Raises `TemplateFailed`."""
+        template = generation.template
+        if template is None:
+            return
+        try:
+            await template.wait_imported(self._loop, self._reaper, self.config.timeout_worker_start)
+        except Unfit as hazard:
+            log.info("%s: each worker gets a fresh interpreter (--spawn fork forks all the same)", hazard)
+            generation.template = None
+        except TemplateFailed:
+            template.close()
+            raise
+        else:
+            log.debug("the application was imported in %.3f s; workers are forked from there", template.seconds)
+
+    def end(self, why: str) -> None:
+        """Ends the instance gracefully; when that has begun already, at once."""
+        if self.ending:
+            self.end_now(f"{why} again")
+            return
+        log.info("%s: finishing the running requests, then ending", why)
+        self.state = "draining"
+        self.on_ending()
+        self._watch_listeners(False)
+        if self.generation.template is not None:
+            self.generation.template.close()
+        if self.config.drain_grace and self.workers:
+            self._loop.call_later(self.config.drain_grace, self._drain_all)
+        else:
+            self._drain_all()
+
+    def end_now(self, why: str) -> None:
+        """Ends the instance without waiting for anybody."""
+        if not self.ending:
+            self.on_ending()
+        log.info("%s: ending now", why)
+        self.state = "stopping"
+        for worker in list(self.workers.values()):
+            worker.hurry()
+            worker.within(self._loop, HURRY_SECONDS, lambda late: late.kill("it did not end when it was told to"))
+        self.reconcile()
+
+    def _first_failed(self, why: str, code: int) -> None:
+        """The code that the server was started with does not start."""
+        if self.config.reload:
+            self.generation.broken = True
+            log.warning("%s; waiting for a file to change", why)
+        elif not self.ending:
+            log.error("%s", why)
+            self._fail(code)
+
+    def _fail(self, code: int) -> None:
+        """Ends the instance because it cannot serve."""
+        self.exit_code = code
+        self.state = "stopping"
+        self._drain_all()
+
+    def _drain_all(self) -> None:
+        for worker in list(self.workers.values()):
+            if worker.state is not State.DRAINING:
+                self._drain(worker)
+        self.reconcile()
+
+    # What is, and what should be
+
+    def reconcile(self) -> None:
+        """Takes the next steps towards what should be. Harmless at any time."""
+        if self.ending:
+            if not self.workers:
+                self._finished.set()
+            return
+        for _ in range(self._wanted() - len(self._keepers())):
+            if not self._start():
+                break
+        leaving = self._surplus(self._keepers())
+        for worker in leaving:
+            worker.state = State.DRAINING
+        # The others take its sockets over before it lets go of them.
+        self._deal()
+        for worker in leaving:
+            self._drain(worker)
+        self._watch_listeners(self.target == 0 and not self.workers)
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
+
+    def _wanted(self) -> int:
+        """How many workers of this generation there should be: one, until one has been ready."""
+        if self.generation.confirmed:
+            return self.target
+        return 0 if self.generation.broken else 1
+
+    def _keepers(self) -> list[Worker]:
+        return [w for w in self.workers.values() if self._is_kept(w)]
+
+    def _is_kept(self, worker: Worker) -> bool:
+        """Whether it counts towards the target: it is on the current code and not being replaced."""
+        if worker.generation != self.generation.number or worker.state not in (State.STARTING, State.READY):
+            return False
+        if not worker.retiring:
+            return True
+        # One at a time: the others that want to retire serve on until it is their turn.
+        first = min((w.id for w in self.workers.values() if w.retiring and w.state is State.READY), default=worker.id)
+        return worker.id != first
+
+    def _surplus(self, keepers: list[Worker]) -> list[Worker]:
+        """Those who can go now: replaced ones whose successors are ready, the least busy when there are too many."""
+        ready = [w for w in keepers if w.state is State.READY]
+        outgoing = [w for w in self.workers.values() if w.state is State.READY and w not in keepers]
+        leaving = [w for w in self.workers.values() if w.state is State.STARTING and w not in keepers]
+        if self.generation.confirmed or self._trial is not None:
+            spare = len(ready) + len(outgoing) - self.target
+            leaving += sorted(outgoing, key=lambda w: (w.generation, w.id))[: max(0, spare)]
+        for worker in sorted(keepers, key=self._busyness)[: max(0, len(keepers) - self.target)]:
+            if self.generation.confirmed:
+                worker.cause = f"scaled down to {self.target}"
+                leaving.append(worker)
+        return leaving
+
+    def _busyness(self, worker: Worker) -> tuple[bool, int, int, int]:
+        seen = self.slots.board.read(worker.seat.slot)
+        return worker.state is State.READY, seen["in_flight"] + seen["websockets"], seen["connections"], -worker.id
+
+    def _deal(self) -> None:
+        """Gives the listening sockets to the ready workers: first to those who get more, then from those who lose."""
+        ready = [w for w in self.workers.values() if w.state is State.READY]
+        self._owners = deal(self._groups, [w.id for w in ready], self._owners)
+        shares: dict[int, list[int]] = {w.id: [] for w in ready}
+        for shard, owner in self._owners.items():
+            shares[owner].append(shard)
+        for worker in sorted(ready, key=lambda w: len(shares[w.id]) <= len(w.shards)):
+            worker.accept_from(shares[worker.id])
+        self._pass_on([w.seat.slot for w in ready])
+
+    def _pass_on(self, living: list[int]) -> None:
+        """Connections that were handed to a worker which has died before it took them go to another."""
+        if living:
+            while self._unread:
+                slot = self._unread.pop()
+                self.slots.forward(slot, living[0])
+                self.slots.give_back(slot)
+
+    def _watch_listeners(self, asleep: bool) -> None:
+        """While there is no worker on purpose, the first connection starts one."""
+        if asleep == self._asleep:
+            return
+        self._asleep = asleep
+        for listener in self._listeners:
+            if asleep:
+                self._loop.add_reader(listener, self._awaken)
+            else:
+                self._loop.remove_reader(listener)
+        if asleep:
+            self.state = "sleeping"
+            log.info("no worker is needed: the next connection starts one")
+
+    def _awaken(self) -> None:
+        self._watch_listeners(False)
+        self.state = "running"
+        self.set_target(1, "a connection arrived while there was no worker")
+
+    def set_target(self, number: int, why: str) -> None:
+        """How many workers there should be."""
+        if number != self.target:
+            self.target, self._why = number, why
+            self.reconcile()
+
+    # Starting
+
+    def _start(self) -> bool:
+        """Starts a worker, if one may be started now."""
+        generation = self.generation
+        if (pause := self._starts.wait(time.monotonic())) > 0:
+            self._reconcile_in(pause)
+            return False
+        if generation.template is not None and not generation.template.alive:
+            self._renew_template(generation)
+            return False
+        slot = self.slots.take(self._last_worker + 1, generation.number)
+        if slot is None:
+            return False  # when one ends, its slot is free and this is asked again
+        self._last_worker += 1
+        channel, end = Channel.pair()
+        seat = Seat(self._last_worker, generation.number, slot)
+        cause = self._vacancies.popleft() if self._vacancies else self._why
+        worker = Worker(seat, channel, cause, time.monotonic())
+        self.workers[worker.id] = worker
+        worker.watch(self._loop, self._heard)
+        worker.within(self._loop, self.config.timeout_worker_start, self._late_to_start)
+
+        def born(pid: int | None, why: str) -> None:
+            if pid is None:
+                log.error("worker %d could not be started: %s", worker.id, why)
+                self._gone(worker, None)
+            else:
+                worker.pid = pid
+                self._reaper.expect(pid, lambda status: self._gone(worker, status))
+
+        with end:
+            if generation.template is not None:
+                generation.template.fork(seat, end, born)
+            else:
+                try:
+                    born(start_fresh(self.config, self._wiring, seat, end), "")
+                except OSError as error:
+                    born(None, error.strerror or str(error))
+        return True
+
+    def _renew_template(self, generation: Generation) -> None:
+        """The process that workers are forked from has died: another one takes its place."""
+        if self._renewing is not None:
+            return
+
+        async def renew() -> None:
+            log.warning("the process that workers are forked from has died: starting another")
+            generation.template = Template.executed(self.config, self._wiring)
+            try:
+                await self._prepare(generation)
+            except TemplateFailed as error:
+                log.error("%s", error)
+                self._starts.failed_to_start(time.monotonic())
+            finally:
+                self._renewing = None
+            self._give_up_if_hopeless(3)
+            self.reconcile()
+
+        self._renewing = self._loop.create_task(renew())
+
+    def _reconcile_in(self, seconds: float) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self._loop.call_later(seconds, self.reconcile)
+
+    def _late_to_start(self, worker: Worker) -> None:
+        worker.kill(f"it was not ready within {self.config.timeout_worker_start:g} s (--timeout-worker-start)")
+
+    # What workers say, and how they end
+
+    def _heard(self, worker: Worker, message: Message) -> None:
+        match message["is"]:
+            case "ready" if worker.state is State.STARTING:
+                self._is_ready(worker)
+            case "draining" if worker.state is State.READY:
+                # It was told to end by somebody else, with a signal.
+                worker.state, worker.cause = State.DRAINING, "it was told to end"
+                log.info("%s was told to end: another one takes its place", worker.name)
+                self._vacancies.append(f"replaces worker {worker.id}, which was told to end")
+                self._bound_drain(worker)
+                self.reconcile()
+            case "retire" if worker.state is State.READY:
+                self.retire(worker, message["why"])
+
+    def _is_ready(self, worker: Worker) -> None:
+        worker.state = State.READY
+        worker.within(self._loop, None, self._late_to_start)
+        worker.ready_after = time.monotonic() - worker.started
+        self._starts.was_ready()
+        log.info("%s is ready after %.0f ms: %s", worker.name, worker.ready_after * 1000, worker.cause)
+        if worker.generation == self.generation.number and not self.generation.confirmed:
+            self.generation.confirmed = True
+            if self._trial is not None and not self._trial.done():
+                self._trial.set_result(None)
+        first = self.state == "starting"
+        if first or self.state == "sleeping":
+            self.state = "running"
+        self.reconcile()
+        if first:
+            self.on_serving()
+
+    def retire(self, worker: Worker, why: str) -> None:
+        """Replaces a worker: it serves on until its successor is ready."""
+        if worker.state is State.READY and not worker.retiring:
+            worker.retiring = worker.cause = why
+            log.info("%s is to be replaced: %s", worker.name, why)
+            self._vacancies.append(f"replaces worker {worker.id}: {why}")
+            self.reconcile()
+
+    def _drain(self, worker: Worker) -> None:
+        worker.drain()
+        self._bound_drain(worker)
+
+    def _bound_drain(self, worker: Worker) -> None:
+        allowed = self.config.timeout_graceful_shutdown
+        if allowed is not None:
+            bound = allowed + CANCEL_GRACE + max(allowed, CANCEL_GRACE) + BEYOND_GRACE
+            worker.within(self._loop, bound, lambda late: late.kill("it did not end in time"))
+
+    def _gone(self, worker: Worker, status: int | None) -> None:
+        """A worker has ended."""
+        state, died_of = worker.state, worker.killed or describe_end(status)
+        if worker.state is State.STARTING or worker.state is State.READY:
+            # What it said last may not have been read yet.
+            for message in worker.channel.receive() or ():
+                self._heard(worker, message)
+            state = worker.state
+        lost = self.slots.board.read(worker.seat.slot)["in_flight"]
+        worker.ended()
+        del self.workers[worker.id]
+        self._unread.append(worker.seat.slot)
+        now = time.monotonic()
+        if state is State.DRAINING:
+            if status != 0:
+                log.warning("%s ended with %s while it was finishing", worker.name, died_of)
+        elif state is State.READY:
+            requests = f"; {lost} request{'' if lost == 1 else 's'} lost" if lost else ""
+            log.error("%s died: %s%s", worker.name, died_of, requests)
+            self._starts.crashed(now)
+            self._vacancies.append(f"replaces worker {worker.id}, which died: {died_of}")
+        elif not self.ending:
+            log.error("%s failed to start: %s", worker.name, died_of)
+            self._failed_to_start(worker, died_of, exit_code_of(status) or 3, now)
+        self.reconcile()
+
+    def _failed_to_start(self, worker: Worker, died_of: str, code: int, now: float) -> None:
+        if worker.generation == self.generation.number and not self.generation.confirmed:
+            if self._trial is None:
+                self._first_failed(f"the application does not start: {died_of}", code)
+            elif not self._trial.done():
+                self._trial.set_exception(CommandFailed(f"the new code does not start: {died_of}"))
+            return
+        self._vacancies.append(f"replaces worker {worker.id}, which failed to start: {died_of}")
+        self._starts.failed_to_start(now)
+        self._give_up_if_hopeless(code)
+
+    def _give_up_if_hopeless(self, code: int) -> None:
+        if self._starts.hopeless and not any(w.state is State.READY for w in self.workers.values()):
+            log.critical("%d workers in a row failed to start, and none is left: giving up", self._starts.failed_starts)
+            self._fail(code)
+
+    # New code
+
+    async def reload(self) -> None:
+        """Replaces all workers by new ones with the code as it is now. Raises `CommandFailed` when they do not start;
+        the old ones serve on then."""
+        if self.ending:
+            raise CommandFailed("the server is ending")
+        if self._trial is not None:
+            raise CommandFailed("a reload is under way already")
+        before, self._trial = self.generation, self._loop.create_future()
+        state, self.state = self.state, "reloading"
+        self._last_generation += 1
+        forks = before.template is not None or (before.broken and self.config.spawn != "fresh")
+        after = Generation(self._last_generation, Template.executed(self.config, self._wiring) if forks else None)
+        try:
+            await self._try(after)
+        except BaseException:
+            self.generation = before
+            if after.template is not None:
+                after.template.close()
+            raise
+        else:
+            if before.template is not None:
+                before.template.close()
+        finally:
+            self._trial = None
+            if not self.ending:
+                self.state = "starting" if self.generation.broken else "running" if after.confirmed else state
+            self.reconcile()
+        if before.broken:
+            self.on_serving()
+        while any(w.generation != after.number and w.state is State.READY for w in self.workers.values()):
+            await self.wait_changed()
+
+    async def _try(self, generation: Generation) -> None:
+        """Makes it the current one and waits until it has a ready worker."""
+        try:
+            await self._prepare(generation)
+        except TemplateFailed as error:
+            raise CommandFailed(str(error)) from None
+        if self.ending:
+            raise CommandFailed("the server is ending")
+        self.generation, self._why = generation, "new code"
+        self.reconcile()
+        assert self._trial is not None
+        await self._trial
+
+    async def wait_changed(self) -> None:
+        """Waits until something has happened."""
+        if self._changed is None:
+            self._changed = self._loop.create_future()
+        await self._changed

@@ -1,0 +1,74 @@
+"""How our processes end: the one place that waits for children.
+
+Workers come from a template that has forked twice; the parent is their subreaper (prctl(2), PR_SET_CHILD_SUBREAPER),
+or the first process of a container, so they are its children, and so is whatever they leave behind. Used by the parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+__all__ = ["Reaper", "become_subreaper"]
+
+_PR_SET_CHILD_SUBREAPER = 36
+# Statuses of processes that nobody has asked for yet: the news of a fork may come after the news of its end.
+_UNCLAIMED_AT_MOST = 1000
+
+
+def become_subreaper() -> bool:
+    """Makes orphans among our descendants our children. False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+class Reaper:
+    """Tells who has asked for a process how it ended."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Callable[[int], None]] = {}
+        self._unclaimed: dict[int, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on, ends are noticed."""
+        self._loop = loop
+        loop.add_signal_handler(signal.SIGCHLD, self.reap)
+        self.reap()
+
+    def stop(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.remove_signal_handler(signal.SIGCHLD)
+            self._loop = None
+
+    def expect(self, pid: int, ended: Callable[[int], None]) -> None:
+        """Calls `ended` with the wait status of `pid`, once."""
+        if pid in self._unclaimed:
+            ended(self._unclaimed.pop(pid))
+        else:
+            self._waiting[pid] = ended
+
+    def reap(self) -> None:
+        """Takes note of everyone who has ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            ended = self._waiting.pop(pid, None)
+            if ended is not None:
+                ended(status)
+            else:
+                self._unclaimed[pid] = status
+                while len(self._unclaimed) > _UNCLAIMED_AT_MOST:
+                    del self._unclaimed[next(iter(self._unclaimed))]

@@ -1,0 +1,160 @@
+"""Where workers come from: a template process that forks them, or a fresh interpreter each.
+
+`Template` is the parent's side of `swell.worker.template`; `start_fresh` starts `swell.worker.child`. Used by the
+parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from socket import socket
+
+from swell.config import Config
+from swell.supervisor.reaper import Reaper
+from swell.worker.attached import Seat, Wiring
+from swell.worker.channel import Channel, Message
+from swell.worker.child import Parcel
+from swell.worker.process import dump_stacks_on_request, leave_ctrl_c_to_the_parent
+from swell.worker.template import run_template
+
+__all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "start_fresh"]
+
+
+class TemplateFailed(Exception):  # noqa: N818 - it says what happened
+    """The application could not be imported; the reason has been printed. `code` is the exit code that says so."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Unfit(Exception):  # noqa: N818 - it says what happened
+    """The application can be imported, but what the import does must not be forked."""
+
+
+def can_fork_here() -> bool:
+    """Whether this very process may be forked: it has one thread."""
+    with contextlib.suppress(OSError):
+        return sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1
+    return False
+
+
+class Template:
+    """One template process. `wait_imported` first, then `fork`."""
+
+    def __init__(self, pid: int, channel: Channel) -> None:
+        self.pid = pid
+        self.alive = True
+        self.seconds = 0.0
+        self._channel = channel
+        self._imported: asyncio.Future[None] | None = None
+        self._forking: dict[int, Callable[[int | None, str], None]] = {}
+
+    @classmethod
+    def forked(cls, config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template:
+        """A fork of this process, which runs no loop and no thread yet. `ours` are sockets that it is not to keep."""
+        channel, end = Channel.pair()
+        pid = os.fork()
+        if pid == 0:
+            channel.close()
+            for one in ours:
+                one.close()
+            dump_stacks_on_request()
+            leave_ctrl_c_to_the_parent()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            run_template(config, wiring, Channel(end))
+        end.close()
+        return cls(pid, channel)
+
+    @classmethod
+    def executed(cls, config: Config, wiring: Wiring) -> Template:
+        """A fresh interpreter, which sees the code as it is now."""
+        channel, end = Channel.pair()
+        return cls(_start(config, wiring, end, "template"), channel)
+
+    async def wait_imported(self, loop: asyncio.AbstractEventLoop, reaper: Reaper, seconds: float) -> None:
+        """Waits until the application is imported. Raises `TemplateFailed`, `Unfit`."""
+        self._imported = loop.create_future()
+        reaper.expect(self.pid, self._ended)
+        self._channel.watch(loop, self._heard, lambda: None)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._imported
+        except TimeoutError:
+            raise TemplateFailed(3, f"the import of the application did not end in {seconds:g} s") from None
+
+    def fork(self, seat: Seat, end: socket, done: Callable[[int | None, str], None]) -> None:
+        """Asks for a worker. `done` is called with its pid, or with None and the reason why there is none."""
+        self._forking[seat.worker] = done
+        order = {"do": "fork", "worker": seat.worker, "generation": seat.generation, "slot": seat.slot}
+        if not self._channel.send(order, [end.fileno()]):
+            self._answer(seat.worker, None, "the template process has ended")
+
+    def close(self) -> None:
+        """Lets it end. One that hangs in the import is ended by force."""
+        self._channel.close()
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _heard(self, message: Message) -> None:
+        imported = self._imported
+        match message["is"]:
+            case "imported":
+                self.seconds = message["seconds"]
+                if imported is not None and not imported.done():
+                    imported.set_result(None)
+            case "failed":
+                self._fail(TemplateFailed(message["code"], "the application could not be loaded"))
+            case "unfit":
+                self._fail(Unfit(message["why"]))
+            case "forked":
+                self._answer(message["worker"], message["pid"], "")
+            case "not forked":
+                self._answer(message["worker"], None, message["why"])
+
+    def _fail(self, error: Exception) -> None:
+        if self._imported is not None and not self._imported.done():
+            self._imported.set_exception(error)
+
+    def _answer(self, worker: int, pid: int | None, why: str) -> None:
+        if (done := self._forking.pop(worker, None)) is not None:
+            done(pid, why)
+
+    def _ended(self, status: int) -> None:
+        self.alive = False
+        # Its last words may still be in the channel.
+        for message in self._channel.receive() or ():
+            self._heard(message)
+        self._fail(TemplateFailed(3, "the process that imports the application has died"))
+        for worker in list(self._forking):
+            self._answer(worker, None, "the template process has died")
+
+
+def start_fresh(config: Config, wiring: Wiring, seat: Seat, end: socket) -> int:
+    """Starts a worker in an interpreter of its own. Returns its pid."""
+    return _start(config, wiring, end, "worker", seat.worker, seat.generation, seat.slot)
+
+
+def _start(config: Config, wiring: Wiring, end: socket, role: str, *numbers: int) -> int:
+    parcel = Parcel(config, sys.argv, sys.path, wiring)
+    with end, tempfile.TemporaryFile() as file:
+        pickle.dump(parcel, file)
+        file.flush()
+        file.seek(0)
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        # -P: the current directory is not to lead the import path while Swell itself is imported.
+        words = [role, file.fileno(), end.fileno(), *numbers]
+        command = [sys.executable, *flags, "-P", "-m", "swell.worker.child", *map(str, words)]
+        process = subprocess.Popen(command, pass_fds=(file.fileno(), end.fileno(), *wiring.descriptors))
+    # The reaper waits for it.
+    process.returncode = 0
+    return process.pid

@@ -1,0 +1,102 @@
+"""One worker as the parent sees it: its state, what it is told, and the deadlines that hold it to that.
+
+The life of a worker: STARTING → READY → DRAINING → ENDED; from each of them straight to ENDED. Knows nothing of other
+workers; the parent decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from swell.worker.attached import Seat
+from swell.worker.channel import Channel, Message
+
+__all__ = ["State", "Worker"]
+
+
+class State(enum.Enum):
+    """Values are the scoreboard's words."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    ENDED = "empty"
+
+
+@dataclass(eq=False)
+class Worker:
+    """`cause` says why it was started, later why it ends. `retiring` is the reason for which it is to be replaced."""
+
+    seat: Seat
+    channel: Channel
+    cause: str
+    started: float
+    pid: int | None = None
+    state: State = State.STARTING
+    ready_after: float | None = None
+    retiring: str = ""
+    killed: str = ""
+    shards: tuple[int, ...] = ()
+    _deadline: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    @property
+    def id(self) -> int:
+        return self.seat.worker
+
+    @property
+    def generation(self) -> int:
+        return self.seat.generation
+
+    @property
+    def name(self) -> str:
+        """As it is called in the log."""
+        return f"worker {self.id}" if self.pid is None else f"worker {self.id} (pid {self.pid})"
+
+    def watch(self, loop: asyncio.AbstractEventLoop, heard: Callable[[Worker, Message], None]) -> None:
+        """Calls `heard` for what it says. That it hangs up says nothing: its end is the reaper's to tell."""
+        self.channel.watch(loop, lambda message: heard(self, message), lambda: None)
+
+    def accept_from(self, shards: Sequence[int]) -> None:
+        """Has it accept from these listening sockets and no others."""
+        wanted = tuple(sorted(shards))
+        if wanted != self.shards:
+            self.shards = wanted
+            self.channel.send({"do": "accept", "shards": wanted})
+
+    def drain(self) -> None:
+        """Has it finish what it has begun, and end."""
+        self.state = State.DRAINING
+        self.channel.send({"do": "drain"})
+
+    def hurry(self) -> None:
+        """Has it end without waiting for anybody."""
+        self.state = State.DRAINING
+        self.channel.send({"do": "stop"})
+
+    def kill(self, why: str) -> None:
+        """Ends it by force."""
+        self.killed = self.killed or why
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        if self.pid is not None and self.state is not State.ENDED:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def within(self, loop: asyncio.AbstractEventLoop, seconds: float | None, late: Callable[[Worker], None]) -> None:
+        """Calls `late` unless it gets on in time. One deadline at a time; None lifts it."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else loop.call_later(seconds, late, self)
+
+    def ended(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.state = State.ENDED
+        self.channel.close()

@@ -1,0 +1,110 @@
+"""A worker's ties to its parent: what it inherits, and what the two say to each other.
+
+The worker says when it is ready, when it wants to be replaced and when it begins to end; the parent says which
+listening sockets to accept from and when to end. A parent that has gone is an order to end. Made by the process that
+becomes the worker (`template`, `child`), used by `Server`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from swell._core import Engine, Scoreboard
+from swell.worker.channel import Channel, Message
+
+if TYPE_CHECKING:
+    from swell.worker.server import Server
+
+__all__ = ["Attachment", "Seat", "Wiring"]
+
+log = logging.getLogger("swell")
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What all workers of an instance inherit, as descriptor numbers. The order of `listeners` is their name."""
+
+    board: str
+    listeners: Sequence[int]
+    inboxes: Sequence[int]
+    outboxes: Sequence[int]
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All of them."""
+        return (*self.listeners, *self.inboxes, *self.outboxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Which worker this is: its number, its generation of the code, and its slot in the wiring."""
+
+    worker: int
+    generation: int
+    slot: int
+
+
+class Attachment:
+    """The worker's end of the channel, from the first line of its process to the last."""
+
+    def __init__(self, channel: Channel, wiring: Wiring, seat: Seat) -> None:
+        self.wiring = wiring
+        self.seat = seat
+        self._channel = channel
+        self._board = Scoreboard(wiring.board)
+        self._server: Server | None = None
+        self._engine: Engine | None = None
+
+    def engine_options(self) -> dict[str, Any]:
+        """The engine's keyword arguments."""
+        return {
+            "board": self._board,
+            "slot": self.seat.slot,
+            "inbox": self.wiring.inboxes[self.seat.slot],
+            "outboxes": self.wiring.outboxes,
+        }
+
+    def attend(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        """Listens to the parent, on the running loop."""
+        self._server = server
+        self._channel.watch(loop, self._obey, self._orphaned)
+
+    def started(self, engine: Engine) -> None:
+        """The application has started: nothing is accepted before the parent says from which sockets."""
+        self._engine = engine
+        for listener in self.wiring.listeners:
+            engine.listen(listener, accepting=False)
+        self._board.set_state(self.seat.slot, "ready")
+        self._channel.send({"is": "ready", "pid": os.getpid()})
+
+    def retire(self, why: str) -> None:
+        """Asks to be replaced; until then the worker serves on."""
+        self._channel.send({"is": "retire", "why": why})
+
+    def ending(self) -> None:
+        """The worker accepts no more."""
+        self._board.set_state(self.seat.slot, "draining")
+        self._channel.send({"is": "draining"})
+
+    def _obey(self, order: Message) -> None:
+        server, engine = self._server, self._engine
+        if server is None:
+            return
+        match order["do"]:
+            case "accept":
+                if engine is not None and not server.should_exit:
+                    engine.accept_from(order["shards"])
+            case "drain":
+                server.should_exit = True
+            case "stop":
+                server.force_exit = True
+
+    def _orphaned(self) -> None:
+        if self._server is not None and not self._server.should_exit:
+            log.warning("the parent has gone: finishing the running requests, then ending")
+            self._server.should_exit = True
