@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-import swell
+import swell.supervisor
 from swell.cli import main, version
 from swell.config import OPTIONS, Config
 from swell.errors import AppLoadError, StartupError
@@ -28,11 +28,11 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-class _Worker(ModuleType):
-    """Stands where `swell.worker` is: keeps the configuration that `serve` was called with."""
+class _Parent(ModuleType):
+    """Stands where `swell.supervisor.main` is: keeps the configuration that `serve` was called with."""
 
     def __init__(self) -> None:
-        super().__init__("swell.worker")
+        super().__init__("swell.supervisor.main")
         self.configs: list[Config] = []
         self.outcome: int | Exception = 0
 
@@ -43,63 +43,43 @@ class _Worker(ModuleType):
         return self.outcome
 
 
-class _Parent(ModuleType):
-    """Stands where `swell.supervisor.reload` is."""
-
-    def __init__(self, configs: list[Config]) -> None:
-        super().__init__("swell.supervisor.reload")
-        self.configs = configs
-
-    def serve_and_reload(self, config: Config) -> int:
-        self.configs.append(config)
-        return 7
-
-
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> _Worker:
-    replacement = _Worker()
-    monkeypatch.setitem(sys.modules, "swell.worker", replacement)
-    monkeypatch.setattr(swell, "worker", replacement, raising=False)
+def parent(monkeypatch: pytest.MonkeyPatch) -> _Parent:
+    replacement = _Parent()
+    monkeypatch.setitem(sys.modules, "swell.supervisor.main", replacement)
+    monkeypatch.setattr(swell.supervisor, "main", replacement, raising=False)
     return replacement
 
 
 @pytest.mark.parametrize("line", ["serve main:app --port 9", "main:app --port 9", "--port 9 main:app"])
-def test_serve_and_its_short_form(worker: _Worker, line: str) -> None:
+def test_serve_and_its_short_form(parent: _Parent, line: str) -> None:
     assert main(line.split()) == 0
-    assert [(config.app, config.port) for config in worker.configs] == [("main:app", 9)]
+    assert [(config.app, config.port) for config in parent.configs] == [("main:app", 9)]
 
 
-def test_reload_is_served_by_the_parent(worker: _Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    parents: list[Config] = []
-    monkeypatch.setitem(sys.modules, "swell.supervisor.reload", _Parent(parents))
-    assert main(["main:app", "--reload"]) == 7
-    assert [config.reload for config in parents] == [True]
-    assert worker.configs == []
-
-
-def test_serve_returns_the_workers_exit_code(worker: _Worker) -> None:
-    worker.outcome = 3
+def test_serve_returns_the_exit_code(parent: _Parent) -> None:
+    parent.outcome = 3
     assert main(["main:app"]) == 3
 
 
 @pytest.mark.parametrize(("error", "code"), [(StartupError("port is taken"), 1), (AppLoadError("no such module"), 3)])
 def test_expected_errors_are_one_line(
-    worker: _Worker, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+    parent: _Parent, capsys: pytest.CaptureFixture[str], error: Exception, code: int
 ) -> None:
-    worker.outcome = error
+    parent.outcome = error
     assert main(["main:app"]) == code
     assert capsys.readouterr().err == f"swell: {error}\n"
 
 
-def test_notes_are_printed_before_serving(worker: _Worker, capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_printed_before_serving(parent: _Parent, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["main:app", "--http", "h11"]) == 0
     assert capsys.readouterr().err.startswith("swell: note: --http: ")
 
 
-def test_the_application_may_come_from_the_file(worker: _Worker, tmp_path: Path) -> None:
+def test_the_application_may_come_from_the_file(parent: _Parent, tmp_path: Path) -> None:
     (tmp_path / "swell.toml").write_text("app = 'pkg:app'\n")
     assert main(["serve"]) == 0
-    assert worker.configs[0].app == "pkg:app"
+    assert parent.configs[0].app == "pkg:app"
 
 
 @pytest.mark.parametrize(
@@ -116,13 +96,13 @@ def test_the_application_may_come_from_the_file(worker: _Worker, tmp_path: Path)
     ],
 )
 def test_wrong_command_lines_exit_with_2(
-    worker: _Worker, capsys: pytest.CaptureFixture[str], line: str, reason: str
+    parent: _Parent, capsys: pytest.CaptureFixture[str], line: str, reason: str
 ) -> None:
     assert main(line.split()) == 2
     out, err = capsys.readouterr()
     assert err.startswith(reason)
     assert out == ""
-    assert worker.configs == []
+    assert parent.configs == []
 
 
 class _Missing(MetaPathFinder):

@@ -42,7 +42,13 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
+        """The parent's."""
         return self.process.pid
+
+    @property
+    def worker(self) -> int:
+        """The process that serves: the worker that was ready last."""
+        return int(re.findall(r"worker \d+ \(pid (\d+)\) is ready", self.log)[-1])
 
     @property
     def address(self) -> tuple[str, int]:

@@ -214,10 +214,10 @@ def test_the_writer_sleeps_when_there_is_nothing_to_write(tmp_path: Path) -> Non
         pipelined(server, ["/"] * 10)
         with connected(server.address) as connection:
             # The coarse timers of a connection that has just been used end within a few seconds.
-            quiet = [switches(server.pid)]
+            quiet = [switches(server.worker)]
             connection.socket.settimeout(1)
             for _ in range(6):
                 with pytest.raises(TimeoutError):
                     connection.socket.recv(1)
-                quiet.append(switches(server.pid))
+                quiet.append(switches(server.worker))
     assert quiet[-1] == quiet[-2] or quiet[-2] == quiet[-3], quiet

@@ -32,7 +32,7 @@ def get(address: str | tuple[str, int]) -> bytes:
 
 
 def assert_serves(server: ServerProcess, address: str | tuple[str, int]) -> None:
-    assert get(address) == str(server.pid).encode(), server.log
+    assert get(address) == str(server.worker).encode(), server.log
 
 
 def refusal(*binds: str) -> str:

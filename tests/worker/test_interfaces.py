@@ -180,7 +180,7 @@ def test_flask(loop: str) -> None:
         with ask(server, "/error") as response:
             assert response.status == 500
         with ask(server, "/pid") as response:
-            assert int(response.read()) == server.pid
+            assert int(response.read()) == server.worker
 
 
 ASGI2 = """

@@ -17,7 +17,7 @@ def test_ends_gracefully_after_the_last_request(loop: str) -> None:
         for number in (1, 2, 3):
             connection.request("GET", "/")
             response = connection.getresponse()
-            assert response.read() == str(server.pid).encode(), "also the last one is answered"
+            assert response.read() == str(server.worker).encode(), "also the last one is answered"
             assert server.process.poll() is None or number == 3
         assert server.wait_for_end() == 0
         connection.close()
