@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,15 @@ class ServerProcess:
             self._changed.wait_for(look, seconds)
         assert found, f"no log line matches {pattern!r}:\n{self.log}"
         return found[0]
+
+    def signal_again(self, number: signal.Signals, send: Callable[[int, int], None] = os.kill) -> None:
+        """The second signal, until it is taken for one: right after the first it counts as the same."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while "again: ending now" not in self.log:
+            assert time.monotonic() < deadline, self.log
+            send(self.pid, number)
+            with contextlib.suppress(AssertionError):
+                self.wait_for_log("again: ending now", 0.2)
 
     def wait_for_end(self, seconds: float = STOP_SECONDS) -> int:
         """The exit code of a server that ends by itself, or was told to."""

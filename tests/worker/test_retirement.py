@@ -10,18 +10,23 @@ from worker.launching import launched, wait_listening
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_ends_gracefully_after_the_last_request(loop: str) -> None:
+def test_another_worker_follows_after_the_last_request(loop: str) -> None:
     options = ["--port", "0", "--loop", loop, "--limit-max-requests", "3"]
     with launched("plain:app", *options) as server:
         connection = http.client.HTTPConnection("127.0.0.1", wait_listening(server), timeout=15)
-        for number in (1, 2, 3):
+        first = server.worker
+        for _ in range(3):
             connection.request("GET", "/")
-            response = connection.getresponse()
-            assert response.read() == str(server.worker).encode(), "also the last one is answered"
-            assert server.process.poll() is None or number == 3
-        assert server.wait_for_end() == 0
+            assert connection.getresponse().read() == str(first).encode(), "also the last one is answered"
+        server.wait_for_log(r"worker 1 \(pid \d+\) is to be replaced: limit_max_requests is reached")
+        server.wait_for_log(r"worker 2 \(pid \d+\) is ready after \d+ ms: replaces worker 1: limit_max_requests")
+        server.wait_for_log(r"worker 1 \(pid \d+\) has ended: limit_max_requests is reached")
         connection.close()
-        assert "limit_max_requests is reached" in server.log
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == str(server.worker).encode() != str(first).encode()
+        connection.close()
+        server.process.terminate()
+        assert server.wait_for_end() == 0
         assert "Traceback" not in server.log
 
 

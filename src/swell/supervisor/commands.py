@@ -24,7 +24,7 @@ log = logging.getLogger("swell")
 
 DECISIONS_KEPT = 500
 # The same signal twice within this time is one, in seconds.
-ONE_SIGNAL = 0.3
+ONE_SIGNAL = 0.1
 
 
 class Commands:

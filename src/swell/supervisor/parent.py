@@ -103,7 +103,7 @@ class Parent:
             try:
                 await self._prepare(self.generation)
             except TemplateFailed as error:
-                self._first_failed(str(error), error.code)
+                self._first_failed(str(error), error.code, told=error.told)
             self.reconcile()
             await self._finished.wait()
             return self.exit_code
@@ -159,14 +159,17 @@ class Parent:
             worker.within(self._loop, HURRY_SECONDS, lambda late: late.kill("it did not end when it was told to"))
         self.reconcile()
 
-    def _first_failed(self, why: str, code: int) -> None:
-        """The code that the server was started with does not start."""
+    def _first_failed(self, why: str, code: int, *, told: bool) -> None:
+        """The code that the server was started with does not start; `told` when the failing process has said why."""
+        if self.ending:
+            return
         if self.config.reload:
             self.generation.broken = True
             log.warning("%s; waiting for a file to change", why)
-        elif not self.ending:
+            return
+        if not told:
             log.error("%s", why)
-            self._fail(code)
+        self._fail(code)
 
     def _fail(self, code: int) -> None:
         """Ends the instance because it cannot serve."""
@@ -420,26 +423,29 @@ class Parent:
         if state is State.DRAINING:
             if status != 0:
                 log.warning("%s ended with %s while it was finishing", worker.name, died_of)
+            elif not self.ending:
+                log.info("%s has ended: %s", worker.name, worker.cause)
         elif state is State.READY:
             requests = f"; {lost} request{'' if lost == 1 else 's'} lost" if lost else ""
             log.error("%s died: %s%s", worker.name, died_of, requests)
             self._starts.crashed(now)
             self._vacancies.append(f"replaces worker {worker.id}, which died: {died_of}")
         elif not self.ending:
-            log.error("%s failed to start: %s", worker.name, died_of)
-            self._failed_to_start(worker, died_of, exit_code_of(status) or 3, now)
+            self._failed_to_start(worker, died_of, exit_code_of(status), now)
         self.reconcile()
 
-    def _failed_to_start(self, worker: Worker, died_of: str, code: int, now: float) -> None:
+    def _failed_to_start(self, worker: Worker, died_of: str, code: int | None, now: float) -> None:
         if worker.generation == self.generation.number and not self.generation.confirmed:
             if self._trial is None:
-                self._first_failed(f"the application does not start: {died_of}", code)
+                # With an exit code it has said why by itself.
+                self._first_failed(f"{worker.name} does not start: {died_of}", code or 3, told=bool(code))
             elif not self._trial.done():
                 self._trial.set_exception(CommandFailed(f"the new code does not start: {died_of}"))
             return
+        log.error("%s failed to start: %s", worker.name, died_of)
         self._vacancies.append(f"replaces worker {worker.id}, which failed to start: {died_of}")
         self._starts.failed_to_start(now)
-        self._give_up_if_hopeless(code)
+        self._give_up_if_hopeless(code or 3)
 
     def _give_up_if_hopeless(self, code: int) -> None:
         if self._starts.hopeless and not any(w.state is State.READY for w in self.workers.values()):

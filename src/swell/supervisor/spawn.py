@@ -29,11 +29,13 @@ __all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "start_fresh"
 
 
 class TemplateFailed(Exception):  # noqa: N818 - it says what happened
-    """The application could not be imported; the reason has been printed. `code` is the exit code that says so."""
+    """The application could not be imported. `code` is the exit code that says so; `told` when the process that tried
+    has printed why."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, *, told: bool = False) -> None:
         super().__init__(text)
         self.code = code
+        self.told = told
 
 
 class Unfit(Exception):  # noqa: N818 - it says what happened
@@ -113,7 +115,7 @@ class Template:
                 if imported is not None and not imported.done():
                     imported.set_result(None)
             case "failed":
-                self._fail(TemplateFailed(message["code"], "the application could not be loaded"))
+                self._fail(TemplateFailed(message["code"], "the application could not be loaded", told=True))
             case "unfit":
                 self._fail(Unfit(message["why"]))
             case "forked":

@@ -53,22 +53,23 @@ class Channel:
         return sent == len(line)
 
     def receive(self) -> list[Message] | None:
-        """The messages that have arrived, or None once the other end is closed."""
-        while True:
+        """The messages that have arrived, or None once the other end is closed and all have been received."""
+        ended = False
+        while not ended:
             try:
                 data, received, _, _ = socket.recv_fds(self._socket, _READ, _DESCRIPTORS)
             except BlockingIOError:
                 break
             except OSError:
-                return None
+                ended = True
+                break
             for descriptor in received:
                 os.set_inheritable(descriptor, False)
             self.descriptors.extend(received)
-            if not data:
-                return None
+            ended = not data
             self._input += data
         *lines, self._input = self._input.split(b"\n")
-        return [json.loads(line) for line in lines]
+        return None if ended and not lines else [json.loads(line) for line in lines]
 
     def watch(
         self,
