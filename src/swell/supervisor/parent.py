@@ -109,7 +109,7 @@ class Parent:
             return self.exit_code
         finally:
             if self.generation.template is not None:
-                self.generation.template.close()
+                await self.generation.template.wait_ended()
             self._reaper.stop()
 
     @property
@@ -362,9 +362,12 @@ class Parent:
         match message["is"]:
             case "ready" if worker.state is State.STARTING:
                 self._is_ready(worker)
+            case "draining" if worker.state is State.DRAINING:
+                worker.accepting = False
+                self.reconcile()
             case "draining" if worker.state is State.READY:
                 # It was told to end by somebody else, with a signal.
-                worker.state, worker.cause = State.DRAINING, "it was told to end"
+                worker.state, worker.cause, worker.accepting = State.DRAINING, "it was told to end", False
                 log.info("%s was told to end: another one takes its place", worker.name)
                 self._vacancies.append(f"replaces worker {worker.id}, which was told to end")
                 self._bound_drain(worker)
@@ -483,7 +486,7 @@ class Parent:
             self.reconcile()
         if before.broken:
             self.on_serving()
-        while any(w.generation != after.number and w.state is State.READY for w in self.workers.values()):
+        while any(w.generation != after.number and w.accepting for w in self.workers.values()):
             await self.wait_changed()
 
     async def _try(self, generation: Generation) -> None:

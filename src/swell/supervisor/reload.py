@@ -60,6 +60,7 @@ async def watch_and_reload(changes: Changes, parent: Parent) -> None:
 async def _reload(parent: Parent) -> None:
     try:
         await parent.reload()
+        log.info("reloaded")
     except CommandFailed as error:
         if not parent.ending:
             log.warning("%s; waiting for a file to change", error)

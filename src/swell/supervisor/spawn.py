@@ -28,6 +28,10 @@ from swell.worker.template import run_template
 __all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "start_fresh"]
 
 
+# A process that was killed is gone within this time, in seconds, unless the kernel holds it.
+END_SECONDS = 2.0
+
+
 class TemplateFailed(Exception):  # noqa: N818 - it says what happened
     """The application could not be imported. `code` is the exit code that says so; `told` when the process that tried
     has printed why."""
@@ -56,6 +60,7 @@ class Template:
         self.pid = pid
         self.alive = True
         self.seconds = 0.0
+        self._end = asyncio.Event()
         self._channel = channel
         self._imported: asyncio.Future[None] | None = None
         self._forking: dict[int, Callable[[int | None, str], None]] = {}
@@ -100,8 +105,15 @@ class Template:
         if not self._channel.send(order, [end.fileno()]):
             self._answer(seat.worker, None, "the template process has ended")
 
+    async def wait_ended(self) -> None:
+        """Ends it and waits until it has ended, for a moment at most."""
+        self.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await self._end.wait()
+
     def close(self) -> None:
-        """Lets it end. One that hangs in the import is ended by force."""
+        """Ends it. It has nothing to lose: it serves nobody, and what the application registered is for the workers."""
         self._channel.close()
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
@@ -133,6 +145,7 @@ class Template:
 
     def _ended(self, status: int) -> None:
         self.alive = False
+        self._end.set()
         # Its last words may still be in the channel.
         for message in self._channel.receive() or ():
             self._heard(message)

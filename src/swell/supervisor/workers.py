@@ -31,7 +31,8 @@ class State(enum.Enum):
 
 @dataclass(eq=False)
 class Worker:
-    """`cause` says why it was started, later why it ends. `retiring` is the reason for which it is to be replaced."""
+    """`cause` says why it was started, later why it ends. `retiring` is the reason for which it is to be replaced;
+    `accepting` is true until it has said that it accepts no more."""
 
     seat: Seat
     channel: Channel
@@ -42,6 +43,7 @@ class Worker:
     ready_after: float | None = None
     retiring: str = ""
     killed: str = ""
+    accepting: bool = True
     shards: tuple[int, ...] = ()
     _deadline: asyncio.TimerHandle | None = field(default=None, repr=False)
 

@@ -55,6 +55,7 @@ class Attachment:
     def __init__(self, channel: Channel, wiring: Wiring, seat: Seat) -> None:
         self.wiring = wiring
         self.seat = seat
+        self.has_parent = True
         self._channel = channel
         self._board = Scoreboard(wiring.board)
         self._server: Server | None = None
@@ -105,6 +106,7 @@ class Attachment:
                 server.force_exit = True
 
     def _orphaned(self) -> None:
+        self.has_parent = False
         if self._server is not None and not self._server.should_exit:
             log.warning("the parent has gone: finishing the running requests, then ending")
             self._server.should_exit = True

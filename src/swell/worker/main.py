@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from swell.worker.asgi import Application
 from swell.worker.attached import Attachment
 from swell.worker.process import ExitGuard, raise_file_limit, settle_memory
 from swell.worker.server import CANCEL_GRACE, Server
-from swell.worker.signals import interrupting
+from swell.worker.signals import SIGNALS, interrupting
 from swell.worker.sockets import Listeners
 from swell.worker.tracebacks import application_traceback
 
@@ -59,7 +60,8 @@ def serve(
     guard = guard or ExitGuard()
     try:
         set_up(config)
-        with interrupting():
+        # Ctrl-C reaches every process of the terminal: a parent alone acts on it.
+        with interrupting(SIGNALS if attachment is None else (signal.SIGTERM,)):
             _serve(config, sockets, load or (lambda: load_application(config)), attachment, guard)
     except SwellError as error:
         return complain(error)

@@ -142,7 +142,6 @@ class Server:
                 if isinstance(application, WsgiBridge):
                     stack.callback(application.close)
                 if handle_signals:
-                    # Ctrl-C reaches every process of the terminal: the parent alone acts on it.
                     numbers = SIGNALS if self._attachment is None else (signal.SIGTERM,)
                     stack.enter_context(delivered(loop, self._on_signal, numbers))
                 lifespan = Lifespan(application, self.config.lifespan)
@@ -275,13 +274,14 @@ class Server:
         await task
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if self._should_exit:
+        if self._attachment is not None and self._attachment.has_parent:
+            # Who signals a whole group reaches us and the parent, which bounds our end.
+            self.should_exit = True
+        elif self._should_exit:
             log.info("%s again: ending now", number.name)
             self.force_exit = True
         else:
-            # The parent says it once for all of its workers.
-            level = logging.INFO if self._attachment is None else logging.DEBUG
-            log.log(level, "%s: finishing the running requests, then ending", number.name)
+            log.info("%s: finishing the running requests, then ending", number.name)
             self.should_exit = True
 
     def _retire(self) -> None:

@@ -28,9 +28,9 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 @contextlib.contextmanager
-def interrupting() -> Iterator[None]:
-    """Both signals raise `KeyboardInterrupt` in the main thread."""
-    with _handled(_interrupt):
+def interrupting(numbers: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
+    """The signals raise `KeyboardInterrupt` in the main thread."""
+    with _handled(_interrupt, numbers):
         yield
 
 
@@ -65,7 +65,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def _handled(handler: Handler, numbers: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
+def _handled(handler: Handler, numbers: Sequence[signal.Signals]) -> Iterator[None]:
     """Puts the handler in, and at the end back what was there. Only the main thread may do that; others go without."""
     if threading.current_thread() is not threading.main_thread():
         yield
