@@ -1,4 +1,4 @@
-"""`SystemExit` and `KeyboardInterrupt` out of a request end the process, after the request was answered."""
+"""`SystemExit` and `KeyboardInterrupt` out of a request end the worker, once it is answered; another one follows."""
 
 import http.client
 from pathlib import Path
@@ -23,15 +23,15 @@ async def app(scope, receive, send):
 @pytest.mark.parametrize(
     ("target", "error", "code"), [("/exit", "SystemExit", 7), ("/interrupt", "KeyboardInterrupt", 0)]
 )
-def test_ends_the_process(tmp_path: Path, loop: str, suspend: str, target: str, error: str, code: int) -> None:
+def test_ends_the_worker(tmp_path: Path, loop: str, suspend: str, target: str, error: str, code: int) -> None:
     (tmp_path / "ending.py").write_text(APP)
     with serving("ending:app", directory=tmp_path, loop=loop) as server:
         server.expect_error(error)
-        server.expected_code = code
         client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         client.request("GET", target + suspend)
         try:
             assert client.getresponse().status == 500
         finally:
             client.close()
-        server.wait_for_end()
+        server.wait_for_log(rf"worker 1 \(pid \d+\) died: exit code {code}")
+        server.wait_for_log(r"worker 2 \(pid \d+\) is ready")

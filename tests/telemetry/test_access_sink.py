@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -220,4 +221,5 @@ def test_the_writer_sleeps_when_there_is_nothing_to_write(tmp_path: Path) -> Non
                 with pytest.raises(TimeoutError):
                     connection.socket.recv(1)
                 quiet.append(switches(server.worker))
-    assert quiet[-1] == quiet[-2] or quiet[-2] == quiet[-3], quiet
+    # The heartbeat and the sampler of the scoreboard wake up once a second each.
+    assert min(later - earlier for earlier, later in itertools.pairwise(quiet)) <= 3, quiet

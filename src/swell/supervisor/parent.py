@@ -361,6 +361,7 @@ class Parent:
     def _heard(self, worker: Worker, message: Message) -> None:
         match message["is"]:
             case "ready" if worker.state is State.STARTING:
+                worker.pid = message["pid"]  # the news of its birth may still be on its way
                 self._is_ready(worker)
             case "draining" if worker.state is State.DRAINING:
                 worker.accepting = False
