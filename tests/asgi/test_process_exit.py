@@ -33,5 +33,6 @@ def test_ends_the_worker(tmp_path: Path, loop: str, suspend: str, target: str, e
             assert client.getresponse().status == 500
         finally:
             client.close()
-        server.wait_for_log(rf"worker 1 \(pid \d+\) died: exit code {code}")
+        server.wait_for_log(r"worker 1 \(pid \d+\) ends, by what the application raised")
+        server.wait_for_log(rf"worker 1 .* ended with exit code {code}" if code else "worker 1 .* has ended")
         server.wait_for_log(r"worker 2 \(pid \d+\) is ready")

@@ -38,6 +38,8 @@ log = logging.getLogger("swell")
 BEYOND_GRACE = 4.0
 # From a second signal, or `swell stop --now`, to the use of force, in seconds.
 HURRY_SECONDS = 5.0
+# Somebody may have seen a worker ready right before it died, and hands a connection to it after that, in seconds.
+LAST_HAND_OVER = 1.0
 
 
 @dataclass(eq=False)
@@ -260,7 +262,13 @@ class Parent:
             while self._unread:
                 slot = self._unread.pop()
                 self.slots.forward(slot, living[0])
-                self.slots.give_back(slot)
+                self._loop.call_later(LAST_HAND_OVER, self._pass_on_the_last, slot)
+
+    def _pass_on_the_last(self, slot: int) -> None:
+        ready = next((w.seat.slot for w in self.workers.values() if w.state is State.READY), None)
+        if ready is not None:
+            self.slots.forward(slot, ready)
+        self.slots.give_back(slot)
 
     def _watch_listeners(self, asleep: bool) -> None:
         """While there is no worker on purpose, the first connection starts one."""
@@ -367,10 +375,9 @@ class Parent:
                 worker.accepting = False
                 self.reconcile()
             case "draining" if worker.state is State.READY:
-                # It was told to end by somebody else, with a signal.
-                worker.state, worker.cause, worker.accepting = State.DRAINING, "it was told to end", False
-                log.info("%s was told to end: another one takes its place", worker.name)
-                self._vacancies.append(f"replaces worker {worker.id}, which was told to end")
+                worker.state, worker.cause, worker.accepting = State.DRAINING, message["why"], False
+                log.info("%s ends, %s: another one takes its place", worker.name, worker.cause)
+                self._vacancies.append(f"replaces worker {worker.id}, which ended: {worker.cause}")
                 self._bound_drain(worker)
                 self.reconcile()
             case "retire" if worker.state is State.READY:
@@ -422,6 +429,7 @@ class Parent:
         lost = self.slots.board.read(worker.seat.slot)["in_flight"]
         worker.ended()
         del self.workers[worker.id]
+        self.slots.board.set_state(worker.seat.slot, "empty")
         self._unread.append(worker.seat.slot)
         now = time.monotonic()
         if state is State.DRAINING:

@@ -37,7 +37,7 @@ class Slots:
     def __init__(self, board: Path, count: int) -> None:
         try:
             self.board = Scoreboard.create(str(board), count)
-            pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(count)]
+            pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
         except OSError as error:
             raise StartupError(f"cannot make the scoreboard {board}: {error.strerror or error}") from None
         self._readers, self._writers = [reader for reader, _ in pairs], [writer for _, writer in pairs]

@@ -87,10 +87,10 @@ class Attachment:
         """Asks to be replaced; until then the worker serves on."""
         self._channel.send({"is": "retire", "why": why})
 
-    def ending(self) -> None:
+    def ending(self, why: str) -> None:
         """The worker accepts no more."""
         self._board.set_state(self.seat.slot, "draining")
-        self._channel.send({"is": "draining"})
+        self._channel.send({"is": "draining", "why": why})
 
     def _obey(self, order: Message) -> None:
         server, engine = self._server, self._engine

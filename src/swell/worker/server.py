@@ -62,6 +62,7 @@ class Server:
         self._attachment = attachment
         self._should_exit = False
         self._force_exit = False
+        self._signalled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exit = asyncio.Event()
         self._force = asyncio.Event()
@@ -209,7 +210,7 @@ class Server:
         self.started = False
         self.ending_since = time.monotonic()
         if self._attachment is not None:
-            self._attachment.ending()
+            self._attachment.ending("told by a signal" if self._signalled else "by what the application raised")
         await self._drain(engine)
         stopping = asyncio.ensure_future(lifespan.shutdown())
         # Who asked for the end at once before this began still wants the application to close its files.
@@ -274,6 +275,7 @@ class Server:
         await task
 
     def _on_signal(self, number: signal.Signals) -> None:
+        self._signalled = True
         if self._attachment is not None and self._attachment.has_parent:
             # Who signals a whole group reaches us and the parent, which bounds our end.
             self.should_exit = True
