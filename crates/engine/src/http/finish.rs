@@ -52,7 +52,7 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
 
 /// A task that finished within its first step.
 pub(crate) fn task_over(py: Python<'_>, core: &Rc<Core>, link: Link, task: &Bound<'_, PyAny>) {
-    match task.call_method0(core.py.names.exception.bind(py)) {
+    match core.py.starter.exception(task) {
         Ok(outcome) if outcome.is_none() => over(py, core, link, None, false),
         Ok(outcome) => over(py, core, link, Some(PyErr::from_value(outcome)), false),
         // Raised for a cancelled task.

@@ -387,7 +387,7 @@ fn step<'py>(
             return Err(error);
         }
     };
-    if task.call_method0(handles.names.done.bind(py))?.is_truthy()? {
+    if handles.starter.is_done(&task)? {
         return Ok(Stepped::Done(task));
     }
     let running = core.with(|inner| {

@@ -32,7 +32,6 @@ names! {
     code = "code",
     count = "count",
     done = "done",
-    exception = "exception",
     extensions = "extensions",
     file = "file",
     headers = "headers",

@@ -14,6 +14,9 @@ use super::standin::StandIn;
 
 pub(crate) struct Starter {
     task_type: Py<PyAny>,
+    /// The methods of that type: looking them up for each task costs more than calling them.
+    done: Py<PyAny>,
+    exception: Py<PyAny>,
     event_loop: Py<PyAny>,
     /// The lifespan's context: tasks get copies.
     context: Py<PyAny>,
@@ -71,6 +74,8 @@ impl Starter {
             Way::Scheduled | Way::Factory => {}
         }
         Ok(Self {
+            done: task_type.getattr("done")?.unbind(),
+            exception: task_type.getattr("exception")?.unbind(),
             task_type: task_type.unbind(),
             event_loop: event_loop.clone().unbind(),
             context,
@@ -144,6 +149,32 @@ impl Starter {
         }
     }
 
+    /// `task.done()`.
+    #[inline]
+    pub(crate) fn is_done(&self, task: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if self.is_plain(task) {
+            call(&self.done, task)?.is_truthy()
+        } else {
+            task.call_method0("done")?.is_truthy()
+        }
+    }
+
+    /// `task.exception()`.
+    #[inline]
+    pub(crate) fn exception<'py>(&self, task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_plain(task) {
+            call(&self.exception, task)
+        } else {
+            task.call_method0("exception")
+        }
+    }
+
+    /// A task factory may have made a task of another type.
+    #[inline]
+    fn is_plain(&self, task: &Bound<'_, PyAny>) -> bool {
+        task.get_type().as_ptr() == self.task_type.as_ptr()
+    }
+
     #[inline]
     fn construct<'py>(&self, coroutine: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = coroutine.py();
@@ -154,6 +185,12 @@ impl Starter {
             Bound::from_owned_ptr_or_err(py, task)
         }
     }
+}
+
+#[inline]
+fn call<'py>(method: &Py<PyAny>, task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both are alive.
+    unsafe { Bound::from_owned_ptr_or_err(task.py(), ffi::PyObject_CallOneArg(method.as_ptr(), task.as_ptr())) }
 }
 
 fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
