@@ -14,7 +14,7 @@ from swell.config.foreign import FOREIGN, SHARED
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Flags of commands, and of programs that are not Swell.
-OTHERS = {"--config", "--format", "--help", "--json", "--quick", "--version"}
+OTHERS = {"--config", "--format", "--help", "--init", "--json", "--kill-whom", "--quick", "--signal", "--version"}
 
 
 def test_the_table_about_uvicorn_is_up_to_date() -> None:
@@ -37,7 +37,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/asgi.md", "docs/security.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/asgi.md", "docs/operating.md", "docs/security.md"])
 def test_options_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     known = {option.flag for option in OPTIONS.values()} | OTHERS

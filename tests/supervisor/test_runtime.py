@@ -284,10 +284,29 @@ def test_a_successor_keeps_the_directory(root: Path) -> None:
     one = InstanceDirectory.claim(root, "main-8000")
     assert one.listener is not None
     successor = InstanceDirectory.adopt(one.path, socket.socket(fileno=os.dup(one.listener.fileno())))
+    successor.scoreboard.touch()
+    successor.write_pid()
     one.release()
+    one.close()
     assert answers(successor.control)
+    assert (successor.path / "pid").read_text() == f"{os.getpid()}\n"
     successor.close()
     assert not successor.path.exists()
+
+
+def test_who_does_not_take_over_leaves_everything_as_it_was(root: Path) -> None:
+    with closing(InstanceDirectory.claim(root, "main-8000")) as one:
+        assert one.listener is not None
+        (one.path / "pid").write_text("17\n")
+        failed = InstanceDirectory.adopt(one.path, socket.socket(fileno=os.dup(one.listener.fileno())))
+        assert failed.scoreboard != one.scoreboard
+        failed.scoreboard.touch()
+        failed.close()
+        assert answers(one.control)
+        assert (one.path / "pid").read_text() == "17\n"
+        one.forget(os.getpid())
+        assert not failed.scoreboard.exists()
+    assert not one.path.exists()
 
 
 def test_the_end_leaves_the_socket_of_a_successor_alone(root: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from swell import __version__
 from swell.supervisor.control.protocol import CommandFailed, Decision
 from swell.supervisor.parent import Parent
 from swell.supervisor.slots import room_in
+from swell.supervisor.upgrade import Upgrade
 from swell.supervisor.workers import State, Worker
 
 __all__ = ["Commands"]
@@ -37,6 +38,7 @@ class Commands:
         self._started = time.time()
         self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.upgrade: Upgrade | None = None
 
     def status(self) -> dict[str, Any]:
         """What every worker does."""
@@ -139,6 +141,12 @@ class Commands:
         log.info("SIGHUP: starting workers with the code as it is now")
         self._later(self.reload())
 
+    def on_usr2(self) -> None:
+        """SIGUSR2: the server itself is new."""
+        if self.upgrade is not None:
+            log.info("SIGUSR2: starting a new server, which takes over the sockets of this one")
+            self._later(self.upgrade.run())
+
     def _later(self, command: Coroutine[Any, Any, dict[str, Any]]) -> None:
         """Runs a command that nobody waits for."""
 
@@ -155,6 +163,8 @@ class Commands:
     async def reload(self) -> dict[str, Any]:
         """Replaces all workers by new ones with the code as it is now."""
         begun = time.monotonic()
+        if self.upgrade is not None and self.upgrade.under_way:
+            raise CommandFailed("an upgrade is under way: what takes over may have read the code before it changed")
         await self._parent.reload()
         text = f"generation {self._parent.generation.number} serves after {time.monotonic() - begun:.1f} s"
         log.info("reloaded: %s", text)

@@ -1,7 +1,7 @@
 """One running instance's directory: its name, its control socket, its files.
 
     RUNTIME/NAME/control.sock   what commands connect to, mode 0600; a link when --control names another path
-    RUNTIME/NAME/scoreboard     shared memory of the workers
+    RUNTIME/NAME/scoreboard     shared memory of the workers; scoreboard-PID with a parent that took over from another
     RUNTIME/NAME/pid            the parent's process id
 
 An instance lives as long as its control socket answers, or, without one, as long as its process exists. What dead
@@ -47,9 +47,9 @@ def check_socket_path(path: Path) -> None:
 def _remove(directory: Path) -> bool:
     """Removes an instance's directory, unless there are files in it that we did not make."""
     with contextlib.suppress(OSError):
-        for file in _OURS:
+        for file in (*map(directory.joinpath, _OURS), *directory.glob(f"{_SCOREBOARD}-*")):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(directory / file)
+                os.unlink(file)
         directory.rmdir()
     return not directory.exists()
 
@@ -63,6 +63,9 @@ class InstanceDirectory:
     listener: socket.socket | None
     # the socket's file and its inode: at the end, a file that has come in its place is left alone
     _bound: tuple[Path, int] | None = None
+    _scoreboard: str = _SCOREBOARD
+    # False while the parent before this one has the directory, and once the next one has it
+    _ours: bool = True
 
     @property
     def control(self) -> Path:
@@ -71,8 +74,8 @@ class InstanceDirectory:
 
     @property
     def scoreboard(self) -> Path:
-        """Where the scoreboard is to be made. Nothing is there after `claim`."""
-        return self.path / _SCOREBOARD
+        """Where the scoreboard is to be made. Nothing is there yet."""
+        return self.path / self._scoreboard
 
     @classmethod
     def claim(cls, root: Path, default: str, name: str = "", control: str | None = "auto") -> InstanceDirectory:
@@ -123,18 +126,18 @@ class InstanceDirectory:
 
     @classmethod
     def adopt(cls, path: Path, listener: socket.socket | None) -> InstanceDirectory:
-        """The directory of the parent that this process takes over from, with the socket that it passed on."""
+        """The directory of the parent that this process is to take over from, with the socket that it passed on. It
+        is ours from `write_pid` on."""
         bound = None
         if listener is not None:
             target = Path(listener.getsockname())
             with contextlib.suppress(OSError):
                 bound = (target, os.stat(target).st_ino)
-        adopted = cls(path.name, path, listener, bound)
-        adopted.write_pid()
-        return adopted
+        return cls(path.name, path, listener, bound, f"{_SCOREBOARD}-{os.getpid()}", False)
 
     def write_pid(self) -> None:
         """Says that this process is the instance's parent."""
+        self._ours = True
         beside = self.path / _PID_BESIDE
         try:
             beside.write_text(f"{os.getpid()}\n", encoding="ascii")
@@ -148,11 +151,19 @@ class InstanceDirectory:
             self.listener.close()
             self.listener = None
         self._bound = None
+        self._ours = False
+
+    def forget(self, pid: int) -> None:
+        """Removes what a process has left behind that was to take over and did not."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path / f"{_SCOREBOARD}-{pid}")
 
     def close(self) -> None:
-        """Closes the socket and removes the files."""
-        bound = self._bound
+        """Closes the socket and removes the files, if they are ours."""
+        bound, ours = self._bound, self._ours
         self.release()
+        if not ours:
+            return
         if bound is not None:
             with contextlib.suppress(OSError):
                 if os.stat(bound[0]).st_ino == bound[1]:

@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from socket import socket
 
 from swell.config import Config
-from swell.errors import SwellError
+from swell.errors import StartupError, SwellError
 from swell.supervisor.changes import Changes
 from swell.supervisor.commands import Commands
 from swell.supervisor.control.server import ControlServer
+from swell.supervisor.handover import Handover
+from swell.supervisor.inherited import InheritingListeners
 from swell.supervisor.instance import InstanceDirectory
 from swell.supervisor.machine import usable_cores
 from swell.supervisor.parent import Parent
@@ -26,6 +30,9 @@ from swell.supervisor.reload import impatient, watch_and_reload
 from swell.supervisor.runtime import default_name, runtime_directory
 from swell.supervisor.slots import Slots, slots_for
 from swell.supervisor.spawn import Template, can_fork_here
+from swell.supervisor.standin import become, block_signals
+from swell.supervisor.systemd import Notifier, Reporter
+from swell.supervisor.upgrade import Takeover, Upgrade, logical_directory, outlive
 from swell.telemetry import set_up
 from swell.worker.attached import Wiring
 from swell.worker.process import raise_file_limit
@@ -36,17 +43,40 @@ __all__ = ["serve"]
 log = logging.getLogger("swell")
 
 
-def serve(config: Config) -> int:
-    """Serves until a signal or a command ends it. Returns the exit code."""
+def serve(config: Config, *, own_process: bool = True) -> int:
+    """Serves until a signal or a command ends it. Returns the exit code.
+
+    With `own_process` this call may be the last thing that the process does: when another server has taken over, a bare
+    interpreter takes its place to wait for that one. Without, it waits here.
+    """
     try:
         set_up(config)
         raise_file_limit()
         with _interrupted(), contextlib.ExitStack() as stack:
-            changes = stack.enter_context(Changes(config)) if config.reload else None
-            config = impatient(config) if config.reload else config
-            cores = usable_cores()
-            bounds = config.workers.within(cores)
-            maximum = bounds.maximum or bounds.minimum
+            instance = _Instance(config, stack)
+            code = asyncio.run(instance.run(own_process))
+    except SwellError as error:
+        sys.stderr.write(f"swell: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+    line = instance.upgrade.line
+    return become(line) if line is not None and own_process else code
+
+
+class _Instance:
+    """Everything that belongs to one instance; `stack` gives it back."""
+
+    def __init__(self, config: Config, stack: contextlib.ExitStack) -> None:
+        place = logical_directory()
+        handover = Handover.take(os.environ)
+        self.changes = stack.enter_context(Changes(config)) if config.reload else None
+        config = impatient(config) if config.reload else config
+        cores = usable_cores()
+        bounds = config.workers.within(cores)
+        maximum = bounds.maximum or bounds.minimum
+        listeners: Listeners
+        if handover is None:
             listeners = stack.enter_context(Listeners(config, shards=maximum))
             directory = InstanceDirectory.claim(
                 runtime_directory(config.runtime_dir),
@@ -54,67 +84,99 @@ def serve(config: Config) -> int:
                 config.name,
                 config.control,
             )
-            stack.callback(directory.close)
-            slots = Slots(directory.scoreboard, slots_for(maximum, cores))
-            stack.callback(slots.close)
-            wiring = Wiring(
-                slots.board.path, [one.fileno() for one in listeners.sockets], slots.inboxes, slots.outboxes
-            )
-            template = _template(config, wiring, directory)
-            parent = Parent(config, bounds, wiring, slots, listeners.sockets, listeners.groups)
-            return asyncio.run(_run(parent, template, directory, listeners, changes))
-    except SwellError as error:
-        sys.stderr.write(f"swell: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 0
+        else:
+            listeners = inherited = InheritingListeners(config, handover.groups, shards=maximum)
+            stack.enter_context(listeners)
+            directory = InstanceDirectory.adopt(handover.directory, handover.control)
+        stack.callback(directory.close)
+        slots = Slots(directory.scoreboard, slots_for(maximum, cores))
+        stack.callback(slots.close)
+        wiring = Wiring(slots.board.path, [one.fileno() for one in listeners.sockets], slots.inboxes, slots.outboxes)
+        ours = [directory.listener, *(() if handover is None else (handover.talk, handover.reports))]
+        self.template = _template(config, wiring, [one for one in ours if one is not None])
+        self.parent = Parent(config, bounds, wiring, slots, listeners.sockets, listeners.groups)
+        self.parent.on_serving = self._say_addresses
+        self.listeners = listeners
+        self.commands = Commands(self.parent, directory.name, listeners.addresses)
+        self.control = None if directory.listener is None else ControlServer(self.commands, directory.listener)
+        notifier = Notifier()
+        self.reporter = Reporter(notifier, self.parent)
+        reports = None if handover is None else handover.reports
+        self.upgrade = Upgrade(self.parent, listeners, directory, notifier, self.reporter, reports, place)
+        stack.callback(self.upgrade.close)
+        self.commands.upgrade = self.upgrade
+        self.upgrade.let_go = self._close_control
+        self.takeover = None
+        if handover is not None:
+            self.takeover = Takeover(handover, self.parent, inherited, directory, self.reporter)
+            self.takeover.begin_control = self._start_control
+            stack.callback(self.takeover.close)
+        self._stack = stack
 
+    async def run(self, own_process: bool) -> int:
+        """From the first worker to the last. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        commands = self.commands
+        actions: dict[signal.Signals, Callable[[], object]] = {
+            signal.SIGTERM: commands.ending_signal(signal.SIGTERM),
+            signal.SIGINT: commands.ending_signal(signal.SIGINT),
+            signal.SIGHUP: commands.on_hup,
+            signal.SIGUSR2: commands.on_usr2,
+            signal.SIGTTIN: lambda: commands.step(+1),
+            signal.SIGTTOU: lambda: commands.step(-1),
+        }
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+        self.upgrade.start()
+        watching = None
+        try:
+            if self.takeover is not None:
+                self.takeover.start()
+            else:
+                await self._start_control()
+                self.reporter.start()
+            if self.changes is not None:
+                watching = loop.create_task(watch_and_reload(self.changes, self.parent))
+            code = await self.parent.run(self.template)
+        finally:
+            await self.upgrade.finish()
+            if watching is not None:
+                watching.cancel()
+            self.reporter.stop()
+            await self._close_control()
+        line = self.upgrade.line
+        if line is not None and own_process:
+            block_signals()
+        elif line is not None:
+            self._stack.close()
+            code = await outlive(line)
+        return code
 
-def _template(config: Config, wiring: Wiring, directory: InstanceDirectory) -> Template | None:
-    """A process that imports the application, to be forked; None where each worker is to do that by itself."""
-    if config.spawn == "fresh" or not become_subreaper():
-        return None
-    if can_fork_here():
-        return Template.forked(config, wiring, [] if directory.listener is None else [directory.listener])
-    return Template.executed(config, wiring)
+    async def _start_control(self) -> None:
+        if self.control is not None:
+            await self.control.start()
 
+    async def _close_control(self) -> None:
+        if self.control is not None:
+            await self.control.close()
 
-async def _run(
-    parent: Parent,
-    template: Template | None,
-    directory: InstanceDirectory,
-    listeners: Listeners,
-    changes: Changes | None,
-) -> int:
-    loop = asyncio.get_running_loop()
-    commands = Commands(parent, directory.name, listeners.addresses)
-
-    def say_addresses() -> None:
-        for address in listeners.addresses:
+    def _say_addresses(self) -> None:
+        for address in self.listeners.addresses:
             log.info("listening on %s", address)
 
-    parent.on_serving = say_addresses
-    actions: dict[signal.Signals, Callable[[], object]] = {
-        signal.SIGTERM: commands.ending_signal(signal.SIGTERM),
-        signal.SIGINT: commands.ending_signal(signal.SIGINT),
-        signal.SIGHUP: commands.on_hup,
-        signal.SIGTTIN: lambda: commands.step(+1),
-        signal.SIGTTOU: lambda: commands.step(-1),
-    }
-    for number, action in actions.items():
-        loop.add_signal_handler(number, action)
-    control = None if directory.listener is None else ControlServer(commands, directory.listener)
-    try:
-        if control is not None:
-            await control.start()
-        watching = None if changes is None else loop.create_task(watch_and_reload(changes, parent))
-        code = await parent.run(template)
-        if watching is not None:
-            watching.cancel()
-        return code
-    finally:
-        if control is not None:
-            await control.close()
+
+def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template | None:
+    """A process that imports the application, to be forked; None where each worker is to do that by itself."""
+    if not become_subreaper() or config.spawn == "fresh":
+        return None
+    if callable(config.app) and not can_fork_here():
+        raise StartupError(
+            "--log-config started a thread, and a process with threads cannot be forked: give swell.run() an import"
+            " string, or take the queue out of the log configuration"
+        )
+    if can_fork_here():
+        return Template.forked(config, wiring, ours)
+    return Template.executed(config, wiring)
 
 
 @contextlib.contextmanager

@@ -71,7 +71,10 @@ class Parent:
         self.target = max(self.minimum, 1)
         self.workers: dict[int, Worker] = {}
         self.slots = slots
-        self.state = "starting"
+        self.on_state: Callable[[], None] = lambda: None
+        self.on_trial = False
+        """Workers are started but accept nothing yet: another parent still serves with the same sockets."""
+        self._state = "starting"
         self.exit_code = 0
         self.generation = Generation(1, None)
         self.on_serving: Callable[[], None] = lambda: None
@@ -80,7 +83,7 @@ class Parent:
         self._listeners = listeners
         self._groups = groups
         self._owners: dict[int, int] = {}
-        self._reaper = Reaper()
+        self.reaper = Reaper()
         self._starts = StartPolicy()
         self._trial: asyncio.Future[None] | None = None
         self._changed: asyncio.Future[None] | None = None
@@ -99,7 +102,7 @@ class Parent:
     async def run(self, template: Template | None) -> int:
         """Serves until the end is asked for. Returns the exit code. `template` is importing the application."""
         self._loop = asyncio.get_running_loop()
-        self._reaper.start(self._loop)
+        self.reaper.start(self._loop)
         self.generation = Generation(1, template)
         try:
             try:
@@ -112,7 +115,27 @@ class Parent:
         finally:
             if self.generation.template is not None:
                 await self.generation.template.wait_ended()
-            self._reaper.stop()
+            self.reaper.stop()
+
+    @property
+    def state(self) -> str:
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        if state != self._state:
+            self._state = state
+            self.on_state()
+
+    @property
+    def ready(self) -> int:
+        """How many workers serve."""
+        return sum(worker.state is State.READY for worker in self.workers.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether the code has proven to start, and everybody who is wanted is ready."""
+        return self.generation.confirmed and not self.ending and self.ready >= self.target
 
     @property
     def ending(self) -> bool:
@@ -124,7 +147,7 @@ class Parent:
         if template is None:
             return
         try:
-            await template.wait_imported(self._loop, self._reaper, self.config.timeout_worker_start)
+            await template.wait_imported(self._loop, self.reaper, self.config.timeout_worker_start)
         except Unfit as hazard:
             log.info("%s: each worker gets a fresh interpreter (--spawn fork forks all the same)", hazard)
             generation.template = None
@@ -134,8 +157,16 @@ class Parent:
         else:
             log.debug("the application was imported in %.3f s; workers are forked from there", template.seconds)
 
-    def end(self, why: str) -> None:
-        """Ends the instance gracefully; when that has begun already, at once."""
+    def begin(self) -> None:
+        """The trial is over: this parent serves from now on."""
+        self.on_trial = False
+        self.state = "running"
+        self.reconcile()
+        self.on_serving()
+
+    def end(self, why: str, *, grace: bool = True) -> None:
+        """Ends the instance gracefully; when that has begun already, at once. Without `grace`, somebody else accepts
+        the connections that still come."""
         if self.ending:
             self.end_now(f"{why} again")
             return
@@ -145,7 +176,7 @@ class Parent:
         self._watch_listeners(False)
         if self.generation.template is not None:
             self.generation.template.close()
-        if self.config.drain_grace and self.workers:
+        if grace and self.config.drain_grace and self.workers:
             self._loop.call_later(self.config.drain_grace, self._drain_all)
         else:
             self._drain_all()
@@ -156,6 +187,8 @@ class Parent:
             self.on_ending()
         log.info("%s: ending now", why)
         self.state = "stopping"
+        if self.generation.template is not None:
+            self.generation.template.close()
         for worker in list(self.workers.values()):
             worker.hurry()
             worker.within(self._loop, HURRY_SECONDS, lambda late: late.kill("it did not end when it was told to"))
@@ -165,7 +198,7 @@ class Parent:
         """The code that the server was started with does not start; `told` when the failing process has said why."""
         if self.ending:
             return
-        if self.config.reload:
+        if self.config.reload and not self.on_trial:
             self.generation.broken = True
             log.warning("%s; waiting for a file to change", why)
             return
@@ -192,6 +225,7 @@ class Parent:
         if self.ending:
             if not self.workers:
                 self._finished.set()
+            self._tell_changed()
             return
         for _ in range(self._wanted() - len(self._keepers())):
             if not self._start():
@@ -204,6 +238,9 @@ class Parent:
         for worker in leaving:
             self._drain(worker)
         self._watch_listeners(self.target == 0 and not self.workers)
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
         if self._changed is not None:
             self._changed.set_result(None)
             self._changed = None
@@ -247,6 +284,8 @@ class Parent:
 
     def _deal(self) -> None:
         """Gives the listening sockets to the ready workers: first to those who get more, then from those who lose."""
+        if self.on_trial:
+            return
         ready = [w for w in self.workers.values() if w.state is State.READY]
         self._owners = deal(self._groups, [w.id for w in ready], self._owners)
         shares: dict[int, list[int]] = {w.id: [] for w in ready}
@@ -272,7 +311,7 @@ class Parent:
 
     def _watch_listeners(self, asleep: bool) -> None:
         """While there is no worker on purpose, the first connection starts one."""
-        if asleep == self._asleep:
+        if asleep == self._asleep or self.on_trial:
             return
         self._asleep = asleep
         for listener in self._listeners:
@@ -324,7 +363,7 @@ class Parent:
                 self._gone(worker, None)
             else:
                 worker.pid = pid
-                self._reaper.expect(pid, lambda status: self._gone(worker, status))
+                self.reaper.expect(pid, lambda status: self._gone(worker, status))
 
         with end:
             if generation.template is not None:
@@ -339,6 +378,10 @@ class Parent:
     def _renew_template(self, generation: Generation) -> None:
         """The process that workers are forked from has died: another one takes its place."""
         if self._renewing is not None:
+            return
+        if callable(self.config.app):
+            log.critical("the process that workers are forked from has died, and only a restart brings it back")
+            self._fail(1)
             return
 
         async def renew() -> None:
@@ -393,7 +436,7 @@ class Parent:
             self.generation.confirmed = True
             if self._trial is not None and not self._trial.done():
                 self._trial.set_result(None)
-        first = self.state == "starting"
+        first = self.state == "starting" and not self.on_trial
         if first or self.state == "sleeping":
             self.state = "running"
         self.reconcile()
@@ -471,6 +514,11 @@ class Parent:
         the old ones serve on then."""
         if self.ending:
             raise CommandFailed("the server is ending")
+        if callable(self.config.app):
+            raise CommandFailed(
+                "the application was given as an object, which cannot be imported anew: restart the program, send it"
+                " SIGUSR2, or give swell.run() an import string"
+            )
         if self._trial is not None:
             raise CommandFailed("a reload is under way already")
         before, self._trial = self.generation, self._loop.create_future()
@@ -515,4 +563,5 @@ class Parent:
         """Waits until something has happened."""
         if self._changed is None:
             self._changed = self._loop.create_future()
-        await self._changed
+        # Each who waits may be cancelled without the others.
+        await asyncio.shield(self._changed)

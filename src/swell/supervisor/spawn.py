@@ -7,7 +7,9 @@ parent.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import logging
 import os
 import pickle
 import signal
@@ -22,7 +24,7 @@ from swell.supervisor.reaper import Reaper
 from swell.worker.attached import Seat, Wiring
 from swell.worker.channel import Channel, Message
 from swell.worker.child import Parcel
-from swell.worker.process import dump_stacks_on_request, leave_ctrl_c_to_the_parent
+from swell.worker.process import dump_stacks_on_request, flush_output, leave_ctrl_c_to_the_parent
 from swell.worker.template import run_template
 
 __all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "start_fresh"]
@@ -53,6 +55,12 @@ def can_fork_here() -> bool:
     return False
 
 
+def _forget_exit_handlers() -> None:
+    """What a program has registered is for its own end: a worker is not to remove its temporary files."""
+    atexit._clear()
+    atexit.register(logging.shutdown)
+
+
 class Template:
     """One template process. `wait_imported` first, then `fork`."""
 
@@ -69,15 +77,23 @@ class Template:
     def forked(cls, config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template:
         """A fork of this process, which runs no loop and no thread yet. `ours` are sockets that it is not to keep."""
         channel, end = Channel.pair()
+        flush_output()
         pid = os.fork()
         if pid == 0:
-            channel.close()
-            for one in ours:
-                one.close()
-            dump_stacks_on_request()
-            leave_ctrl_c_to_the_parent()
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            run_template(config, wiring, Channel(end))
+            # The stack above us may be a program's that has called `swell.run`: nothing of it is to run here again.
+            try:
+                channel.close()
+                for one in ours:
+                    one.close()
+                _forget_exit_handlers()
+                dump_stacks_on_request()
+                leave_ctrl_c_to_the_parent()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                run_template(config, wiring, Channel(end))
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                os._exit(1)
         end.close()
         return cls(pid, channel)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from socket import socket
 
 from swell.config import Config
+from swell.worker import process
 from swell.worker.attached import Attachment, Seat, Wiring
 from swell.worker.channel import Channel
 from swell.worker.main import serve
@@ -37,6 +38,7 @@ class Parcel:
 
 def main(arguments: list[str]) -> None:
     """Does not return."""
+    process.belongs_to_a_parent = True
     dump_stacks_on_request()
     leave_ctrl_c_to_the_parent()
     role, *numbers = arguments[0], *map(int, arguments[1:])

@@ -19,11 +19,14 @@ import time
 from typing import NoReturn
 
 __all__ = [
-    "DUMP_SIGNAL", "ExitGuard", "dump_stacks_on_request", "end_process", "leave_ctrl_c_to_the_parent",
+    "DUMP_SIGNAL", "ExitGuard", "dump_stacks_on_request", "end_process", "flush_output", "leave_ctrl_c_to_the_parent",
     "raise_file_limit", "settle_memory",
 ]  # fmt: skip
 
 log = logging.getLogger("swell")
+
+# True in the processes that a parent has started.
+belongs_to_a_parent = False
 
 # Hard limits are often absurd (2**30 in containers), and the kernel sizes tables by the soft one.
 FILES_AT_MOST = 1 << 20
@@ -74,11 +77,16 @@ def end_process(code: int) -> NoReturn:
     # The interpreter's own way, and multiprocessing's; thread pools hang on it.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
+    flush_output()
+    os._exit(code)
+
+
+def flush_output() -> None:
+    """Before a fork, so that what waits to be written is not written by both."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-    os._exit(code)
 
 
 class ExitGuard:

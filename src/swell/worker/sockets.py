@@ -13,21 +13,25 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import MutableMapping, Sequence
+from typing import Any, Self
 
 from swell.config import Config
 from swell.config.address import Address, FdAddress, TcpAddress, UnixAddress
 from swell.errors import StartupError
 
-__all__ = ["Listeners", "describe", "prepare"]
+__all__ = ["Listeners", "describe", "open_siblings", "open_tcp", "open_unix", "prepare", "resolve"]
 
 # sd_listen_fds(3): inherited descriptors start here.
 SYSTEMD_FIRST_FD = 3
+# The origin of sockets that systemd has passed.
+SYSTEMD = "systemd"
 # A name with several addresses and port 0: how often another port is tried when the first one's is taken at the next.
 PORT_ATTEMPTS = 20
 # A family that this machine does not have, or has no address of, though the name lists one.
 NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+Place = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
 class Listeners:
@@ -39,6 +43,7 @@ class Listeners:
         """
         self.sockets: list[socket.socket] = []
         self.groups: list[list[int]] = []
+        self.origins: list[str] = []  # of each group: the address as it was written
         # Elsewhere than on Linux, sockets may share a port but the connections are not spread.
         self._shards = shards if sys.platform == "linux" else 1
         self._paths: list[tuple[str, int]] = []
@@ -46,7 +51,7 @@ class Listeners:
             inherited = _systemd(environ)
             if inherited and config.has_default_address:
                 for fd in inherited:
-                    self._add(_adopt(fd, f"fd:{fd} (LISTEN_FDS)", config.backlog))
+                    self._add(SYSTEMD, _adopt(fd, f"fd:{fd} (LISTEN_FDS)", config.backlog))
             else:
                 wildcards = {
                     a.port for a in config.addresses if isinstance(a, TcpAddress) and a.host in ("", "0.0.0.0")
@@ -62,22 +67,30 @@ class Listeners:
             case TcpAddress():
                 # `::` alone means every interface of both families.
                 dual = address.host == "::" and (address.port == 0 or address.port not in wildcards)
-                for first in _tcp(address, backlog, dual, self._shards > 1):
-                    self._add(first, *_siblings(first, backlog, self._shards - 1))
+                for first in open_tcp(address, resolve(address), backlog, dual, self._shards > 1):
+                    self._add(str(address), first, *open_siblings(first, backlog, self._shards - 1))
             case UnixAddress():
-                self._add(_unix(address, backlog))
-                self._paths.append((address.path, os.stat(address.path).st_ino))
+                self._add(str(address), open_unix(address, backlog))
             case FdAddress(fd):
-                self._add(_adopt(_duplicate(fd), str(address), backlog))
+                self._add(str(address), _adopt(_duplicate(fd), str(address), backlog))
 
-    def _add(self, *group: socket.socket) -> None:
+    def _add(self, origin: str, *group: socket.socket) -> None:
+        self.origins.append(origin)
         self.groups.append(list(range(len(self.sockets), len(self.sockets) + len(group))))
         self.sockets.extend(group)
+        if origin.startswith("unix:"):
+            path = group[0].getsockname()
+            self._paths.append((path, os.stat(path).st_ino))
 
     @property
     def addresses(self) -> list[str]:
         """Each address once, as a person would type it."""
         return [describe(self.sockets[group[0]]) for group in self.groups]
+
+    @property
+    def inodes(self) -> dict[str, int]:
+        """The Unix paths that are ours, and what we have put there."""
+        return dict(self._paths)
 
     def close(self) -> None:
         """Closes the sockets; removes the Unix paths that are still ours."""
@@ -85,13 +98,18 @@ class Listeners:
             listener.close()
         self.sockets.clear()
         self.groups.clear()
+        self.origins.clear()
         for path, inode in self._paths:
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(path).st_ino == inode:
                     os.unlink(path)
         self._paths.clear()
 
-    def __enter__(self) -> Listeners:
+    def release(self) -> None:
+        """Leaves the Unix paths to another process, which has the sockets too."""
+        self._paths.clear()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,12 +125,14 @@ def describe(listener: socket.socket) -> str:
     return f"http://{host}:{address[1]}"
 
 
-def _tcp(address: TcpAddress, backlog: int, dual: bool, shared: bool) -> list[socket.socket]:
-    found = _resolve(address)
+def open_tcp(
+    address: TcpAddress, places: Sequence[Place], backlog: int | None, dual: bool, shared: bool
+) -> list[socket.socket]:
+    """A socket at each of these places. Without a `backlog` they are bound and do not listen yet."""
     for _ in range(PORT_ATTEMPTS):
         opened: list[socket.socket] = []
         try:
-            for family, place in found:
+            for family, place in places:
                 # Several addresses of one name share the port that the first one was given.
                 port = opened[0].getsockname()[1] if opened else address.port
                 try:
@@ -133,7 +153,7 @@ def _tcp(address: TcpAddress, backlog: int, dual: bool, shared: bool) -> list[so
     raise StartupError(f"cannot listen on {address}: no port is free on all of its addresses")
 
 
-def _resolve(address: TcpAddress) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+def resolve(address: TcpAddress) -> list[Place]:
     """The socket addresses of a host, IPv4 first."""
     try:
         found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -144,7 +164,7 @@ def _resolve(address: TcpAddress) -> list[tuple[socket.AddressFamily, tuple[Any,
     return sorted(unique, key=lambda entry: entry[0] != socket.AF_INET)
 
 
-def _siblings(first: socket.socket, backlog: int, number: int) -> list[socket.socket]:
+def open_siblings(first: socket.socket, backlog: int | None, number: int) -> list[socket.socket]:
     """More sockets on the same address."""
     opened: list[socket.socket] = []
     dual = first.family == socket.AF_INET6 and not first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
@@ -159,7 +179,7 @@ def _siblings(first: socket.socket, backlog: int, number: int) -> list[socket.so
 
 
 def _listen(
-    family: socket.AddressFamily, place: tuple[Any, ...], backlog: int, dual: bool, shared: bool
+    family: socket.AddressFamily, place: tuple[Any, ...], backlog: int | None, dual: bool, shared: bool
 ) -> socket.socket:
     if shared:
         # Sockets that share a port do so with anybody's who asks for it: whether the port is free, another kind tells.
@@ -168,7 +188,7 @@ def _listen(
 
 
 def _open(
-    family: socket.AddressFamily, place: tuple[Any, ...], backlog: int, dual: bool, shared: bool
+    family: socket.AddressFamily, place: tuple[Any, ...], backlog: int | None, dual: bool, shared: bool
 ) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -180,7 +200,8 @@ def _open(
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
         listener.bind(place)
-        listener.listen(backlog)
+        if backlog is not None:
+            listener.listen(backlog)
         listener.setblocking(False)
     except OSError:
         listener.close()
@@ -197,7 +218,7 @@ def _refusal(address: str, error: OSError) -> str:
     return f"cannot listen on {address}: {advice}"
 
 
-def _unix(address: UnixAddress, backlog: int) -> socket.socket:
+def open_unix(address: UnixAddress, backlog: int | None) -> socket.socket:
     _remove_stale(address.path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The file is born without permissions and gets its mode before anyone can connect.
@@ -205,7 +226,8 @@ def _unix(address: UnixAddress, backlog: int) -> socket.socket:
     try:
         listener.bind(address.path)
         os.chmod(address.path, address.mode)
-        listener.listen(backlog)
+        if backlog is not None:
+            listener.listen(backlog)
         listener.setblocking(False)
     except OSError as error:
         listener.close()

@@ -23,11 +23,12 @@ from typing import Any, NoReturn
 
 from swell.config import Config
 from swell.errors import SwellError
+from swell.worker import process
 from swell.worker.application import build_application, import_application
 from swell.worker.attached import Attachment, Seat, Wiring
 from swell.worker.channel import Channel, Message
 from swell.worker.main import complain, serve
-from swell.worker.process import ExitGuard, end_process
+from swell.worker.process import ExitGuard, end_process, flush_output
 
 __all__ = ["run_template"]
 
@@ -43,6 +44,7 @@ _UNSHARABLE = (
 
 def run_template(config: Config, wiring: Wiring, channel: Channel) -> NoReturn:
     """Imports, says how it went, forks until the parent closes its end of the channel."""
+    process.belongs_to_a_parent = True
     before = _descriptors()
     begun = time.monotonic()
     try:
@@ -50,7 +52,8 @@ def run_template(config: Config, wiring: Wiring, channel: Channel) -> NoReturn:
     except SwellError as error:
         channel.send({"is": "failed", "code": complain(error)})
         end_process(error.exit_code)
-    if config.spawn == "auto" and (hazard := _hazard(before)) is not None:
+    # An application that was given as an object cannot be imported elsewhere.
+    if config.spawn == "auto" and isinstance(config.app, str) and (hazard := _hazard(before)) is not None:
         channel.send({"is": "unfit", "why": hazard})
         end_process(0)
     # What is imported stays in pages that the workers share: the collector is not to touch it.
@@ -70,6 +73,7 @@ def _fork(config: Config, loaded: Any, wiring: Wiring, channel: Channel, order: 
     end = channel.descriptors.popleft()
     seat = Seat(order["worker"], order["generation"], order["slot"])
     reading, writing = os.pipe()
+    flush_output()
     try:
         between = os.fork()
         if between == 0:
