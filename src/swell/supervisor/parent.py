@@ -233,6 +233,8 @@ class Parent:
         leaving = self._surplus(self._keepers())
         for worker in leaving:
             worker.state = State.DRAINING
+            if worker.generation != self.generation.number:
+                worker.cause = "its code was replaced"
         # The others take its sockets over before it lets go of them.
         self._deal()
         for worker in leaving:
