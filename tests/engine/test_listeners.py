@@ -108,3 +108,24 @@ def test_the_end_of_accepting_is_for_good() -> None:
             await waiting.close()
 
     serving(Backend("asyncio"), app, scenario)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_connections_that_wait_in_the_queue_when_accepting_ends_are_served(loop: str) -> None:
+    async def scenario(server: InProcess) -> None:
+        with shard() as other:
+            server.engine.listen(other.fileno())
+            # Nothing lets the engine turn between these and the end: they are in the kernel's queue.
+            clients = [socket.create_connection(other.getsockname(), 10) for _ in range(50)]
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.engine.stop_accepting()
+            assert server.engine.stats()["accepted"] == len(clients)
+            ended = server.engine.drain()
+            answers = await asyncio.to_thread(lambda: [client.recv(1000) for client in clients])
+            assert all(answer.startswith(b"HTTP/1.1 200") for answer in answers)
+            for client in clients:
+                client.close()
+            await ended
+
+    serving(Backend(loop, loop=loop), app, scenario)
