@@ -18,18 +18,33 @@ use crate::lifecycle;
 /// Connections taken per visit, so that one flood does not starve the others.
 const BATCH: usize = 16;
 
-pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
+/// What is taken out of a listener's queue at the end, in batches: more than any backlog holds, and an end even if clients
+/// come as fast as they are accepted.
+const LAST_BATCHES: usize = 1024;
+
+/// Accepts everybody who waits already, before accepting ends: their connections are made, as far as they can tell.
+pub(crate) fn accept_queued(py: Python<'_>, core: &Rc<Core>) {
+    for listener in 0..core.with(|inner| inner.listeners.len()) {
+        let _ = (0..LAST_BATCHES).all(|_| accept(py, core, listener));
+    }
+}
+
+/// Accepts a batch. False when nobody waits any more, or nobody can be accepted.
+pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) -> bool {
     for _ in 0..BATCH {
         let Some(fd) = core.with(|inner| {
             let listener = inner.listeners.get(listener)?;
             listener.fd.as_ref().filter(|_| listener.accepting.is_watched()).map(AsRawFd::as_raw_fd)
         }) else {
-            return;
+            return false;
         };
         let (fd, peer) = match socket::accept(fd) {
             Ok((stranger, _)) if core.settings.owner_only && !socket::peer_is_owner(stranger.as_raw_fd()) => continue,
             Ok(accepted) => accepted,
-            Err(error) => return refused(core, listener, &error),
+            Err(error) => {
+                refused(core, listener, &error);
+                return false;
+            }
         };
         let kept = core.with(|inner| {
             inner.stats.accepted += 1;
@@ -39,6 +54,7 @@ pub(crate) fn accept(py: Python<'_>, core: &Rc<Core>, listener: usize) {
             begin(py, core, listener, fd, peer);
         }
     }
+    true
 }
 
 /// Takes connections that other workers have handed to this one. `ended`: no sender is left.

@@ -122,9 +122,13 @@ impl Engine {
         })
     }
 
-    /// Accepts no more connections. The listening sockets themselves stay open at their owner's.
-    fn stop_accepting(&self) -> PyResult<()> {
-        Ok(self.core()?.with(|inner| inner.stop_accepting())?)
+    /// Accepts no more connections, but for those that wait already. The listening sockets themselves stay open at their
+    /// owner's.
+    fn stop_accepting(&self, py: Python<'_>) -> PyResult<()> {
+        let core = self.core()?;
+        crate::accept::accept_queued(py, &core);
+        core.settle(py);
+        Ok(core.with(|inner| inner.stop_accepting())?)
     }
 
     /// Begins the end: idle connections are closed, the others after their current response; WebSockets get `code`.

@@ -65,7 +65,9 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
                 Poller::TIMER => expire::expire(py, core),
                 INBOX => accept::take(py, core, event.hangup),
                 Poller::BEAT => board::beat(core),
-                token if token >= LISTENERS => accept::accept(py, core, (token - LISTENERS) as usize),
+                token if token >= LISTENERS => {
+                    accept::accept(py, core, (token - LISTENERS) as usize);
+                }
                 _ => read::ready(py, core, key, event),
             });
         }
