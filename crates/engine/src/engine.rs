@@ -126,7 +126,7 @@ impl Engine {
     /// owner's.
     fn stop_accepting(&self, py: Python<'_>) -> PyResult<()> {
         let core = self.core()?;
-        crate::accept::accept_queued(py, &core);
+        crate::accept::accept_queued(py, core);
         core.settle(py);
         Ok(core.with(|inner| inner.stop_accepting())?)
     }
