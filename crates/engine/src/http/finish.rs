@@ -11,7 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use swell_wire::h1::cycle::Response;
 
-use super::read;
+use super::{admit, read};
 use crate::access::End;
 use crate::conn::{Conn, Protocol, DRAIN_MAX};
 use crate::core::{level, Core, Inner, Wake};
@@ -99,7 +99,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
         inner.websockets -= usize::from(link.websocket);
         inner.count_active();
         if limit > 0 {
-            read::admit_queued(inner, limit);
+            admit::admit_queued(inner, limit);
         }
         let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial)?;
         match &mut conn.protocol {

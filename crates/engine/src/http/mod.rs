@@ -1,5 +1,6 @@
 //! HTTP/1.1 between the wire crate's events and the application: reading, launching, `receive`, `send`, finishing.
 
+mod admit;
 pub(crate) mod files;
 pub(crate) mod finish;
 pub(crate) mod launch;

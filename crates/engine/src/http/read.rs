@@ -15,10 +15,10 @@ use swell_wire::h1::head::{find_request_line, parse_head, FieldSpan};
 use swell_wire::h1::line::{parse_request_line, Version};
 use swell_wire::h1::scan::HeadScan;
 
+use super::admit::{admit, admit_queued, too_large, Admission};
 use super::launch;
 use crate::conn::{Closing, Conn, Protocol, OUT_HIGH};
 use crate::core::{level, Core, Inner, Wake, RECEIVE_SIZE};
-use crate::io::clock;
 use crate::io::deadlines::Kind;
 use crate::io::poller::Event;
 use crate::io::slots::Key;
@@ -253,7 +253,11 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
                 return Step::Wait;
             }
             match head(inner, key, bytes) {
-                Ok(Some(parsed)) => admit(inner, core, key, parsed, bytes),
+                Ok(Some(mut parsed)) => match admit(inner, core, key, &mut parsed, bytes) {
+                    Admission::Now => Step::Request(parsed.len, parsed),
+                    Admission::Queued => Step::Wait,
+                    Admission::Refused => Step::Ignore,
+                },
                 Ok(None) => {
                     inner.deadlines.disarm(Kind::KeepAlive, key.index);
                     inner.deadlines.arm_once(Kind::Head, key.index, inner.now);
@@ -326,76 +330,6 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, Wir
         request,
         http10: head.line.version == Version::Http10,
     }))
-}
-
-/// Decides whether the request may start now: the concurrency limit and its queue.
-fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: Parsed, bytes: &[u8]) -> Step {
-    let settings = &core.settings;
-    inner.deadlines.disarm(Kind::Head, key.index);
-    inner.deadlines.disarm(Kind::KeepAlive, key.index);
-    inner.deadlines.disarm(Kind::Cool, key.index);
-    if inner.draining {
-        inner.deadlines.disarm(Kind::Linger, key.index);
-    }
-    let peer = |conn: &Conn| conn.peer.to_string();
-    if settings.limit_concurrency > 0 && inner.active >= settings.limit_concurrency {
-        let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
-        conn.memo = parsed.memo;
-        if inner.queue.len() >= settings.limit_queue {
-            let text = format!("{}: 503, {} requests are being served (limit_concurrency)", peer(conn), inner.active);
-            inner.stats.overloaded += 1;
-            inner.report(level::WARNING, text);
-            let (reason, extra) = ("the server is busy", b"retry-after: 1\r\n");
-            lifecycle::refuse_for(inner, key, &Refused { status: 503, reason, section: "", head: bytes, extra });
-            return Step::Ignore;
-        }
-        conn.protocol = Protocol::Queued;
-        conn.queued_at = (inner.access.is_some() || inner.board.is_some()).then(clock::precise_ns);
-        inner.queue.push_back(key);
-        inner.deadlines.arm(Kind::Queue, key.index, inner.now);
-        return Step::Wait;
-    }
-    if let swell_wire::h1::facts::Framing::Length(length) = parsed.request.body {
-        if settings.limit_body_size > 0 && length > settings.limit_body_size {
-            too_large(inner, key, bytes);
-            return Step::Ignore;
-        }
-    }
-    if inner.access.is_some() || inner.board.is_some() {
-        let queued_at = inner.conns.get_mut(key).and_then(|conn| conn.queued_at.take());
-        if let Some(access) = &mut inner.access {
-            access.arrived(queued_at);
-        }
-        if let Some(board) = &mut inner.board {
-            board.was_queued(queued_at);
-        }
-    }
-    Step::Request(parsed.len, parsed)
-}
-
-/// Starts requests that waited for a place.
-pub(crate) fn admit_queued(inner: &mut Inner, limit: usize) {
-    while inner.active < limit {
-        let Some(key) = inner.queue.pop_front() else { return };
-        if let Some(conn) = inner.conns.get_mut(key) {
-            if let Protocol::Queued = conn.protocol {
-                conn.protocol = Protocol::Idle;
-                inner.deadlines.disarm(Kind::Queue, key.index);
-                inner.again.push(key);
-                return;
-            }
-        }
-    }
-}
-
-fn too_large(inner: &mut Inner, key: Key, head: &[u8]) {
-    let Some(conn) = inner.conns.get_mut(key) else { return };
-    let text =
-        format!("{}: 413, the request body is larger than the limit (limit_body_size, RFC 9110 §15.5.14)", conn.peer);
-    inner.stats.refused += 1;
-    inner.report(level::WARNING, text);
-    let reason = "the request body is larger than the limit";
-    super::finish::refuse_for(inner, key, &Refused { status: 413, reason, section: "", head, extra: b"" });
 }
 
 /// Body bytes of the current request.
