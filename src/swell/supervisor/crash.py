@@ -9,7 +9,7 @@ import os
 import signal
 from collections import deque
 
-__all__ = ["StartPolicy", "describe_end", "exit_code_of"]
+__all__ = ["CRASH_SIGNALS", "StartPolicy", "describe_end", "ended_by", "exit_code_of"]
 
 # Workers that fail before they are ready: the next one is tried after 0.5 s, then 1, 2, 4, ... s, at most this.
 BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
@@ -19,8 +19,20 @@ CRASHES_AT_ONCE, CRASH_WINDOW = 10, 10.0
 FAILED_STARTS_AT_MOST = 10
 
 
-def describe_end(status: int | None) -> str:
-    """A wait status in words, `None` for one that nobody got: `exit code 3`, `SIGKILL (killed; ...)`."""
+# What the processor or the process itself ends it with.
+CRASH_SIGNALS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+
+
+def ended_by(status: int | None) -> int | None:
+    """The number of the signal, or None when none ended it."""
+    return os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
+
+
+def describe_end(status: int | None, out_of_memory: bool = False) -> str:
+    """A wait status in words, `None` for one that nobody got: `exit code 3`, `SIGKILL (killed from outside)`.
+
+    With `out_of_memory`, the kernel has killed somebody for want of memory.
+    """
     if status is None:
         return "an end that left no trace"
     if not os.WIFSIGNALED(status):
@@ -36,7 +48,7 @@ def describe_end(status: int | None) -> str:
         signal.SIGILL: "a crash in native code",
         signal.SIGFPE: "a crash in native code",
         signal.SIGABRT: "native code gave up",
-        signal.SIGKILL: "killed from outside",
+        signal.SIGKILL: "killed by the kernel: out of memory" if out_of_memory else "killed from outside",
     }
     return f"{name} ({meanings[number]})" if number in meanings else name
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Machine", "cpu_quota", "inspect", "memory_limit", "usable_cores"]
+__all__ = ["Machine", "cpu_quota", "groups", "inspect", "memory_limit", "usable_cores"]
 
 # cgroup v1 has no word for "unlimited": the limit is then the largest multiple of a page in 63 bits
 _UNLIMITED = 1 << 60
@@ -59,11 +59,11 @@ def usable_cores(root: Path = Path("/")) -> int:
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """The tightest CPU limit of the control groups around this process, in CPUs."""
     quotas = []
-    for group in _groups(root, ""):
+    for group in groups(root, ""):
         words = _text(group / "cpu.max").split()
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) > 0:
             quotas.append(int(words[0]) / int(words[1]))
-    for group in _groups(root, "cpu"):
+    for group in groups(root, "cpu"):
         quota, period = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
         if quota is not None and period and quota > 0:
             quotas.append(quota / period)
@@ -72,12 +72,12 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
 
 def memory_limit(root: Path = Path("/")) -> int | None:
     """The tightest memory limit of the control groups around this process, in bytes."""
-    limits = [_number(group / "memory.max") for group in _groups(root, "")]
-    limits += [_number(group / "memory.limit_in_bytes") for group in _groups(root, "memory")]
+    limits = [_number(group / "memory.max") for group in groups(root, "")]
+    limits += [_number(group / "memory.limit_in_bytes") for group in groups(root, "memory")]
     return min((limit for limit in limits if limit is not None and limit < _UNLIMITED), default=None)
 
 
-def _groups(root: Path, controller: str) -> Iterator[Path]:
+def groups(root: Path, controller: str) -> Iterator[Path]:
     """The directories from our own group up to the top, of cgroup v1's `controller`, or of v2 if it is empty.
 
     In a container the path often names the host's view, whose directories are not mounted: what exists is taken.

@@ -20,11 +20,14 @@ from dataclasses import dataclass
 from swell.config import Config
 from swell.config.workers import WorkerRange
 from swell.supervisor.control.protocol import CommandFailed
-from swell.supervisor.crash import StartPolicy, describe_end, exit_code_of
+from swell.supervisor.crash import StartPolicy, exit_code_of
 from swell.supervisor.reaper import Reaper
+from swell.supervisor.recycle import Recycler
 from swell.supervisor.shards import deal
 from swell.supervisor.slots import Slots
 from swell.supervisor.spawn import Template, TemplateFailed, Unfit, start_fresh
+from swell.supervisor.watchdog import TICK_SECONDS, Watchdog
+from swell.supervisor.witness import Witness
 from swell.supervisor.workers import State, Worker
 from swell.worker.attached import Seat, Wiring
 from swell.worker.channel import Channel, Message
@@ -96,6 +99,8 @@ class Parent:
         self._asleep = False
         self._renewing: asyncio.Task[None] | None = None
         self._unread: list[int] = []  # slots of dead workers whose inboxes nobody could take over yet
+        self._watchdog = Watchdog(config, self, slots.board.read)
+        self._recycler = Recycler(config, self)
 
     # The life of the instance
 
@@ -110,6 +115,7 @@ class Parent:
             except TemplateFailed as error:
                 self._first_failed(str(error), error.code, told=error.told)
             self.reconcile()
+            self._tick()
             await self._finished.wait()
             return self.exit_code
         finally:
@@ -136,6 +142,17 @@ class Parent:
     def complete(self) -> bool:
         """Whether the code has proven to start, and everybody who is wanted is ready."""
         return self.generation.confirmed and not self.ending and self.ready >= self.target
+
+    def _tick(self) -> None:
+        """Once a second."""
+        self._loop.call_later(TICK_SECONDS, self._tick)
+        now = time.monotonic()
+        self._watchdog.tick(now)
+        for worker in [w for w in self.workers.values() if w.state is State.READY or w.silent]:
+            seen = self.slots.board.read(worker.seat.slot)
+            self._watchdog.look(worker, seen, now)
+            if worker.state is State.READY:
+                self._recycler.look(worker, seen, now)
 
     @property
     def ending(self) -> bool:
@@ -260,6 +277,8 @@ class Parent:
         """Whether it counts towards the target: it is on the current code and not being replaced."""
         if worker.generation != self.generation.number or worker.state not in (State.STARTING, State.READY):
             return False
+        if worker.condemned:
+            return False
         if not worker.retiring:
             return True
         # One at a time: the others that want to retire serve on until it is their turn.
@@ -273,7 +292,7 @@ class Parent:
         leaving = [w for w in self.workers.values() if w.state is State.STARTING and w not in keepers]
         if self.generation.confirmed or self._trial is not None:
             spare = len(ready) + len(outgoing) - self.target
-            leaving += sorted(outgoing, key=lambda w: (w.generation, w.id))[: max(0, spare)]
+            leaving += sorted(outgoing, key=lambda w: (not w.condemned, w.generation, w.id))[: max(0, spare)]
         for worker in sorted(keepers, key=self._busyness)[: max(0, len(keepers) - self.target)]:
             if self.generation.confirmed:
                 worker.cause = f"scaled down to {self.target}"
@@ -288,14 +307,16 @@ class Parent:
         """Gives the listening sockets to the ready workers: first to those who get more, then from those who lose."""
         if self.on_trial:
             return
-        ready = [w for w in self.workers.values() if w.state is State.READY]
+        everyone = [w for w in self.workers.values() if w.state is State.READY]
+        # One whose loop stands still gets nothing, unless that is all there is.
+        ready = [w for w in everyone if not w.silent] or everyone
         self._owners = deal(self._groups, [w.id for w in ready], self._owners)
-        shares: dict[int, list[int]] = {w.id: [] for w in ready}
+        shares: dict[int, list[int]] = {w.id: [] for w in everyone}
         for shard, owner in self._owners.items():
             shares[owner].append(shard)
-        for worker in sorted(ready, key=lambda w: len(shares[w.id]) <= len(w.shards)):
+        for worker in sorted(everyone, key=lambda w: len(shares[w.id]) <= len(w.shards)):
             worker.accept_from(shares[worker.id])
-        self._pass_on([w.seat.slot for w in ready])
+        self._pass_on([w.seat.slot for w in ready if not w.silent])
 
     def _pass_on(self, living: list[int]) -> None:
         """Connections that were handed to a worker which has died before it took them go to another."""
@@ -354,10 +375,11 @@ class Parent:
         channel, end = Channel.pair()
         seat = Seat(self._last_worker, generation.number, slot)
         cause = self._vacancies.popleft() if self._vacancies else self._why
-        worker = Worker(seat, channel, cause, time.monotonic())
+        witness, probe_end = Witness.made()
+        worker = Worker(seat, channel, witness, cause, time.monotonic(), self._first_phase(generation))
         self.workers[worker.id] = worker
         worker.watch(self._loop, self._heard)
-        worker.within(self._loop, self.config.timeout_worker_start, self._late_to_start)
+        worker.within(self._loop, self.config.timeout_worker_start, self._watchdog.late_to_start)
 
         def born(pid: int | None, why: str) -> None:
             if pid is None:
@@ -367,12 +389,13 @@ class Parent:
                 worker.pid = pid
                 self.reaper.expect(pid, lambda status: self._gone(worker, status))
 
-        with end:
+        with end, probe_end:
+            ends = (end.fileno(), witness.stacks.fileno(), probe_end.fileno())
             if generation.template is not None:
-                generation.template.fork(seat, end, born)
+                generation.template.fork(seat, ends, born)
             else:
                 try:
-                    born(start_fresh(self.config, self._wiring, seat, end), "")
+                    born(start_fresh(self.config, self._wiring, seat, ends), "")
                 except OSError as error:
                     born(None, error.strerror or str(error))
         return True
@@ -406,13 +429,20 @@ class Parent:
             self._wake.cancel()
         self._wake = self._loop.call_later(seconds, self.reconcile)
 
-    def _late_to_start(self, worker: Worker) -> None:
-        worker.kill(f"it was not ready within {self.config.timeout_worker_start:g} s (--timeout-worker-start)")
+    def _first_phase(self, generation: Generation) -> str:
+        """What a new worker does before it runs its event loop."""
+        if generation.template is None:
+            return "the import of the application"
+        return "the call of the factory" if self.config.factory else "the start of the process"
 
     # What workers say, and how they end
 
     def _heard(self, worker: Worker, message: Message) -> None:
         match message["is"]:
+            case "phase":
+                worker.phase = message["phase"]
+            case "last words":
+                worker.last_words = message["text"]
             case "ready" if worker.state is State.STARTING:
                 worker.pid = message["pid"]  # the news of its birth may still be on its way
                 self._is_ready(worker)
@@ -426,12 +456,13 @@ class Parent:
                 self._bound_drain(worker)
                 self.reconcile()
             case "retire" if worker.state is State.READY:
-                self.retire(worker, message["why"])
+                self._recycler.asked(worker, message["why"], self.slots.board.read(worker.seat.slot), time.monotonic())
 
     def _is_ready(self, worker: Worker) -> None:
         worker.state = State.READY
-        worker.within(self._loop, None, self._late_to_start)
+        worker.within(self._loop, None, self._watchdog.late_to_start)
         worker.ready_after = time.monotonic() - worker.started
+        self._recycler.is_ready(worker)
         self._starts.was_ready()
         log.info("%s is ready after %.0f ms: %s", worker.name, worker.ready_after * 1000, worker.cause)
         if worker.generation == self.generation.number and not self.generation.confirmed:
@@ -453,7 +484,33 @@ class Parent:
             self._vacancies.append(f"replaces worker {worker.id}: {why}")
             self.reconcile()
 
+    def condemn(self, worker: Worker, why: str, seconds: float | None) -> None:
+        """Replaces a worker by force: it is ended when its successor is ready, in any case after so many seconds."""
+        if worker.state is not State.READY or worker.condemned:
+            return
+        if not worker.retiring:
+            self._vacancies.append(f"replaces worker {worker.id}: {why}")
+        worker.condemned = worker.cause = why
+        worker.within(self._loop, seconds, lambda late: late.kill(why))
+        self.reconcile()
+
+    def pardon(self, worker: Worker, why: str) -> None:
+        """It serves again, before its successor was ready: it is replaced gracefully."""
+        if worker.condemned:
+            worker.condemned, worker.retiring = "", worker.retiring or why
+            self.reconcile()
+
+    def relieve(self, worker: Worker, silent: bool) -> None:
+        """A worker whose loop stands still gets no new connections until it moves again."""
+        worker.silent = silent
+        self.slots.board.set_state(worker.seat.slot, "stuck" if silent else "ready")
+        self._deal()
+
     def _drain(self, worker: Worker) -> None:
+        if worker.condemned and not self._watchdog.moves(worker):
+            worker.state = State.DRAINING
+            worker.kill(worker.condemned)
+            return
         worker.drain()
         self._bound_drain(worker)
 
@@ -461,45 +518,50 @@ class Parent:
         allowed = self.config.timeout_graceful_shutdown
         if allowed is not None:
             bound = allowed + CANCEL_GRACE + max(allowed, CANCEL_GRACE) + BEYOND_GRACE
-            worker.within(self._loop, bound, lambda late: late.kill("it did not end in time"))
+            worker.within(self._loop, bound, self._watchdog.late_to_end)
 
     def _gone(self, worker: Worker, status: int | None) -> None:
         """A worker has ended."""
-        state, died_of = worker.state, worker.killed or describe_end(status)
+        state = worker.state
         if worker.state is State.STARTING or worker.state is State.READY:
             # What it said last may not have been read yet.
             for message in worker.channel.receive() or ():
                 self._heard(worker, message)
             state = worker.state
-        lost = self.slots.board.read(worker.seat.slot)["in_flight"]
+        died_of, lost, details = self._watchdog.autopsy(worker, status)
+        self._recycler.gone(worker)
         worker.ended()
         del self.workers[worker.id]
         self.slots.board.set_state(worker.seat.slot, "empty")
         self._unread.append(worker.seat.slot)
         now = time.monotonic()
         if state is State.DRAINING:
-            if status != 0:
-                log.warning("%s ended with %s while it was finishing", worker.name, died_of)
+            if worker.killed:
+                log.warning("%s was ended by force: %s%s%s", worker.name, died_of, lost, details)
+            elif status != 0:
+                log.warning("%s ended with %s while it was finishing%s%s", worker.name, died_of, lost, details)
             elif not self.ending:
                 log.info("%s has ended: %s", worker.name, worker.cause)
+        elif state is State.READY and worker.condemned:
+            log.error("%s was ended by force: %s%s%s", worker.name, died_of, lost, details)
         elif state is State.READY:
-            requests = f"; {lost} request{'' if lost == 1 else 's'} lost" if lost else ""
-            log.error("%s died: %s%s", worker.name, died_of, requests)
+            log.error("%s died: %s%s%s", worker.name, died_of, lost, details)
             self._starts.crashed(now)
             self._vacancies.append(f"replaces worker {worker.id}, which died: {died_of}")
         elif not self.ending:
-            self._failed_to_start(worker, died_of, exit_code_of(status), now)
+            self._failed_to_start(worker, died_of, details, exit_code_of(status), now)
         self.reconcile()
 
-    def _failed_to_start(self, worker: Worker, died_of: str, code: int | None, now: float) -> None:
+    def _failed_to_start(self, worker: Worker, died_of: str, details: str, code: int | None, now: float) -> None:
         if worker.generation == self.generation.number and not self.generation.confirmed:
             if self._trial is None:
-                # With an exit code it has said why by itself.
-                self._first_failed(f"{worker.name} does not start: {died_of}", code or 3, told=bool(code))
+                # With an exit code it has said why by itself, unless it has left that to us.
+                told = bool(code) and not details
+                self._first_failed(f"{worker.name} does not start: {died_of}{details}", code or 3, told=told)
             elif not self._trial.done():
-                self._trial.set_exception(CommandFailed(f"the new code does not start: {died_of}"))
+                self._trial.set_exception(CommandFailed(f"the new code does not start: {died_of}{details}"))
             return
-        log.error("%s failed to start: %s", worker.name, died_of)
+        log.error("%s failed to start: %s%s", worker.name, died_of, details)
         self._vacancies.append(f"replaces worker {worker.id}, which failed to start: {died_of}")
         self._starts.failed_to_start(now)
         self._give_up_if_hopeless(code or 3)

@@ -20,7 +20,9 @@ from collections.abc import Callable, Sequence
 from socket import socket
 
 from swell.config import Config
+from swell.supervisor.crash import describe_end
 from swell.supervisor.reaper import Reaper
+from swell.supervisor.witness import Stacks, indented
 from swell.worker.attached import Seat, Wiring
 from swell.worker.channel import Channel, Message
 from swell.worker.child import Parcel
@@ -64,8 +66,9 @@ def _forget_exit_handlers() -> None:
 class Template:
     """One template process. `wait_imported` first, then `fork`."""
 
-    def __init__(self, pid: int, channel: Channel) -> None:
+    def __init__(self, pid: int, channel: Channel, stacks: Stacks) -> None:
         self.pid = pid
+        self.stacks = stacks
         self.alive = True
         self.seconds = 0.0
         self._end = asyncio.Event()
@@ -77,6 +80,7 @@ class Template:
     def forked(cls, config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template:
         """A fork of this process, which runs no loop and no thread yet. `ours` are sockets that it is not to keep."""
         channel, end = Channel.pair()
+        stacks = Stacks()
         flush_output()
         pid = os.fork()
         if pid == 0:
@@ -86,7 +90,7 @@ class Template:
                 for one in ours:
                     one.close()
                 _forget_exit_handlers()
-                dump_stacks_on_request()
+                dump_stacks_on_request(stacks.fileno())
                 leave_ctrl_c_to_the_parent()
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 run_template(config, wiring, Channel(end))
@@ -95,13 +99,15 @@ class Template:
             finally:
                 os._exit(1)
         end.close()
-        return cls(pid, channel)
+        return cls(pid, channel, stacks)
 
     @classmethod
     def executed(cls, config: Config, wiring: Wiring) -> Template:
         """A fresh interpreter, which sees the code as it is now."""
         channel, end = Channel.pair()
-        return cls(_start(config, wiring, end, "template"), channel)
+        stacks = Stacks()
+        with end:
+            return cls(_start(config, wiring, "template", (end.fileno(), stacks.fileno())), channel, stacks)
 
     async def wait_imported(self, loop: asyncio.AbstractEventLoop, reaper: Reaper, seconds: float) -> None:
         """Waits until the application is imported. Raises `TemplateFailed`, `Unfit`."""
@@ -112,13 +118,16 @@ class Template:
             async with asyncio.timeout(seconds):
                 await self._imported
         except TimeoutError:
-            raise TemplateFailed(3, f"the import of the application did not end in {seconds:g} s") from None
+            where = indented(await self.stacks.dump(self.pid))
+            text = f"the import of the application did not end within {seconds:g} s (--timeout-worker-start)"
+            raise TemplateFailed(3, f"{text}\n{where}".rstrip()) from None
 
-    def fork(self, seat: Seat, end: socket, done: Callable[[int | None, str], None]) -> None:
-        """Asks for a worker. `done` is called with its pid, or with None and the reason why there is none."""
+    def fork(self, seat: Seat, ends: Sequence[int], done: Callable[[int | None, str], None]) -> None:
+        """Asks for a worker, which is given `ends`: of its channel, for its stacks, of its probe. `done` is called with
+        its pid, or with None and the reason why there is none."""
         self._forking[seat.worker] = done
         order = {"do": "fork", "worker": seat.worker, "generation": seat.generation, "slot": seat.slot}
-        if not self._channel.send(order, [end.fileno()]):
+        if not self._channel.send(order, ends):
             self._answer(seat.worker, None, "the template process has ended")
 
     async def wait_ended(self) -> None:
@@ -131,6 +140,7 @@ class Template:
     def close(self) -> None:
         """Ends it. It has nothing to lose: it serves nobody, and what the application registered is for the workers."""
         self._channel.close()
+        self.stacks.close()
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -165,27 +175,29 @@ class Template:
         # Its last words may still be in the channel.
         for message in self._channel.receive() or ():
             self._heard(message)
-        self._fail(TemplateFailed(3, "the process that imports the application has died"))
+        where = indented(self.stacks.read())
+        text = f"the process that imports the application has died: {describe_end(status)}"
+        self._fail(TemplateFailed(3, f"{text}\n{where}".rstrip()))
         for worker in list(self._forking):
             self._answer(worker, None, "the template process has died")
 
 
-def start_fresh(config: Config, wiring: Wiring, seat: Seat, end: socket) -> int:
-    """Starts a worker in an interpreter of its own. Returns its pid."""
-    return _start(config, wiring, end, "worker", seat.worker, seat.generation, seat.slot)
+def start_fresh(config: Config, wiring: Wiring, seat: Seat, ends: Sequence[int]) -> int:
+    """Starts a worker in an interpreter of its own, with `ends` as for `Template.fork`. Returns its pid."""
+    return _start(config, wiring, "worker", ends, seat.worker, seat.generation, seat.slot)
 
 
-def _start(config: Config, wiring: Wiring, end: socket, role: str, *numbers: int) -> int:
+def _start(config: Config, wiring: Wiring, role: str, ends: Sequence[int], *numbers: int) -> int:
     parcel = Parcel(config, sys.argv, sys.path, wiring)
-    with end, tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile() as file:
         pickle.dump(parcel, file)
         file.flush()
         file.seek(0)
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         # -P: the current directory is not to lead the import path while Swell itself is imported.
-        words = [role, file.fileno(), end.fileno(), *numbers]
+        words = [role, file.fileno(), *ends, *numbers]
         command = [sys.executable, *flags, "-P", "-m", "swell.worker.child", *map(str, words)]
-        process = subprocess.Popen(command, pass_fds=(file.fileno(), end.fileno(), *wiring.descriptors))
+        process = subprocess.Popen(command, pass_fds=(file.fileno(), *ends, *wiring.descriptors))
     # The reaper waits for it.
     process.returncode = 0
     return process.pid

@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from swell.supervisor.witness import Witness
 from swell.worker.attached import Seat
 from swell.worker.channel import Channel, Message
 
@@ -31,19 +32,27 @@ class State(enum.Enum):
 
 @dataclass(eq=False)
 class Worker:
-    """`cause` says why it was started, later why it ends. `retiring` is the reason for which it is to be replaced;
+    """`cause` says why it was started, later why it ends. `retiring` is the reason for which it is to be replaced,
+    `condemned` the one for which this has to be by force. `phase` is how far its start is; `silent` is true while its
+    event loop stands still. `evidence` belongs below the log entry of its end, and so do its `last_words`.
     `accepting` is true until it has said that it accepts no more."""
 
     seat: Seat
     channel: Channel
+    witness: Witness
     cause: str
     started: float
+    phase: str
     pid: int | None = None
     state: State = State.STARTING
     ready_after: float | None = None
     retiring: str = ""
+    condemned: str = ""
     killed: str = ""
     accepting: bool = True
+    silent: bool = False
+    evidence: str = ""
+    last_words: str = ""
     shards: tuple[int, ...] = ()
     _deadline: asyncio.TimerHandle | None = field(default=None, repr=False)
 
@@ -63,6 +72,7 @@ class Worker:
     def watch(self, loop: asyncio.AbstractEventLoop, heard: Callable[[Worker, Message], None]) -> None:
         """Calls `heard` for what it says. That it hangs up says nothing: its end is the reaper's to tell."""
         self.channel.watch(loop, lambda message: heard(self, message), lambda: None)
+        self.witness.watch(loop)
 
     def accept_from(self, shards: Sequence[int]) -> None:
         """Has it accept from these listening sockets and no others."""
@@ -102,3 +112,4 @@ class Worker:
             self._deadline.cancel()
         self.state = State.ENDED
         self.channel.close()
+        self.witness.close()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from swell._core import Engine, Scoreboard
 from swell.worker.channel import Channel, Message
+from swell.worker.probe import Probe
 
 if TYPE_CHECKING:
     from swell.worker.server import Server
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Attachment", "Seat", "Wiring"]
 
 log = logging.getLogger("swell")
+
+# Has to fit into the socket's buffer, as nobody waits for room in it.
+LAST_WORDS_AT_MOST = 24_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,17 @@ class Seat:
 class Attachment:
     """The worker's end of the channel, from the first line of its process to the last."""
 
-    def __init__(self, channel: Channel, wiring: Wiring, seat: Seat) -> None:
+    def __init__(self, channel: Channel, probe: Probe, wiring: Wiring, seat: Seat) -> None:
+        """`probe` answers for this process, and is started here."""
         self.wiring = wiring
         self.seat = seat
         self.has_parent = True
         self._channel = channel
+        self._probe = probe
         self._board = Scoreboard(wiring.board)
         self._server: Server | None = None
         self._engine: Engine | None = None
+        probe.start()
 
     def engine_options(self) -> dict[str, Any]:
         """The engine's keyword arguments."""
@@ -73,7 +80,9 @@ class Attachment:
     def attend(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         """Listens to the parent, on the running loop."""
         self._server = server
+        self._probe.loop = loop
         self._channel.watch(loop, self._obey, self._orphaned)
+        self._channel.send({"is": "phase", "phase": "lifespan startup"})
 
     def started(self, engine: Engine) -> None:
         """The application has started: nothing is accepted before the parent says from which sockets."""
@@ -86,6 +95,10 @@ class Attachment:
     def retire(self, why: str) -> None:
         """Asks to be replaced; until then the worker serves on."""
         self._channel.send({"is": "retire", "why": why})
+
+    def last_words(self, text: str) -> None:
+        """What the parent is to add when it tells of the end of this process."""
+        self._channel.send({"is": "last words", "text": text[-LAST_WORDS_AT_MOST:]})
 
     def ending(self, why: str) -> None:
         """The worker accepts no more."""

@@ -14,12 +14,15 @@ from typing import Any, Literal
 from swell.errors import AppLoadError
 from swell.worker.asgi import Application, Message
 
-__all__ = ["Lifespan"]
+__all__ = ["DRAIN_EVENT", "TASK_NAME", "Lifespan"]
 
 log = logging.getLogger("swell")
 
 # After the application's last lifespan message, and again after a cancellation, its task gets so many seconds to end.
 END_GRACE = 1.0
+TASK_NAME = "swell lifespan"
+# An application that wants to know when its worker begins to end puts an event under this name into the state.
+DRAIN_EVENT = "swell.lifecycle"
 
 
 class Lifespan:
@@ -52,7 +55,7 @@ class Lifespan:
         loop = asyncio.get_running_loop()
         self._started = loop.create_future()
         self._stopped = loop.create_future()
-        self._task = loop.create_task(self._run(), name="swell lifespan", context=self.context)
+        self._task = loop.create_task(self._run(), name=TASK_NAME, context=self.context)
         self._messages.put_nowait({"type": "lifespan.startup"})
         await asyncio.wait((self._started, self._task), return_when=asyncio.FIRST_COMPLETED)
         if self._started.done():
@@ -72,6 +75,19 @@ class Lifespan:
         # probably has one that broke; ASGI asks to go on without it all the same.
         level = logging.WARNING if self._asked and error is not None else logging.DEBUG
         log.log(level, "going on without lifespan: the application raised %r (--lifespan on makes it an error)", error)
+
+    def tell_draining(self) -> None:
+        """Sets the application's event, if it has put one into its state: no new requests come, those that run are to
+        come to an end. ASGI leaves the state to the application, so nothing is there that it has not put there."""
+        event = self.state.get(DRAIN_EVENT) if self.supported else None
+        if event is None:
+            return
+        try:
+            event.set()
+        except Exception:
+            log.exception(
+                "the application's state has a %r that cannot be set: it is to be an asyncio.Event", DRAIN_EVENT
+            )
 
     async def shutdown(self) -> bool:
         """Runs shutdown, if startup was run. False when the application reports a failure or fails."""

@@ -11,6 +11,7 @@ import contextlib
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from socket import socket
 from typing import Any
@@ -25,7 +26,7 @@ from swell.worker.process import ExitGuard, raise_file_limit, settle_memory
 from swell.worker.server import CANCEL_GRACE, Server
 from swell.worker.signals import SIGNALS, interrupting
 from swell.worker.sockets import Listeners
-from swell.worker.tracebacks import application_traceback
+from swell.worker.tracebacks import application_stack, application_traceback
 
 __all__ = ["complain", "run", "serve"]
 
@@ -65,6 +66,11 @@ def serve(
             _serve(config, sockets, load or (lambda: load_application(config)), attachment, guard)
     except SwellError as error:
         return complain(error)
+    except SystemExit as request:
+        if attachment is not None:
+            calls = reversed(list(traceback.walk_tb(request.__traceback__)))
+            attachment.last_words(f"sys.exit({request.code!r}) was called:\n{application_stack(calls)}")
+        raise
     except KeyboardInterrupt:
         guard.arm(CANCEL_GRACE, 0)
     return 0

@@ -19,8 +19,8 @@ import time
 from typing import NoReturn
 
 __all__ = [
-    "DUMP_SIGNAL", "ExitGuard", "dump_stacks_on_request", "end_process", "flush_output", "leave_ctrl_c_to_the_parent",
-    "raise_file_limit", "settle_memory",
+    "DUMP_SIGNAL", "ExitGuard", "code_of", "dump_stacks_on_request", "end_process", "flush_output",
+    "leave_ctrl_c_to_the_parent", "raise_file_limit", "settle_memory",
 ]  # fmt: skip
 
 log = logging.getLogger("swell")
@@ -54,19 +54,24 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-def dump_stacks_on_request() -> None:
-    """Prints the stacks of all threads to standard error on `DUMP_SIGNAL`, and on a crash such as SIGSEGV.
+def dump_stacks_on_request(file: int) -> None:
+    """Writes the stacks of all threads to a descriptor on `DUMP_SIGNAL`, and on a crash such as SIGSEGV.
 
     Done below the interpreter: it works while the GIL is held.
     """
-    faulthandler.enable()
-    faulthandler.register(DUMP_SIGNAL, all_threads=True, chain=False)
+    faulthandler.enable(file)
+    faulthandler.register(DUMP_SIGNAL, file, all_threads=True, chain=False)
 
 
 def leave_ctrl_c_to_the_parent() -> None:
     """Ctrl-C reaches every process of the terminal. A handler, unlike SIG_IGN, is not inherited by programs that the
     application starts."""
     signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+def code_of(request: SystemExit) -> int:
+    """The exit code that `sys.exit` asks for."""
+    return request.code if isinstance(request.code, int) else int(request.code is not None)
 
 
 def end_process(code: int) -> NoReturn:

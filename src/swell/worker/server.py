@@ -211,6 +211,7 @@ class Server:
         self.ending_since = time.monotonic()
         if self._attachment is not None:
             self._attachment.ending("told by a signal" if self._signalled else "by what the application raised")
+        lifespan.tell_draining()
         await self._drain(engine)
         stopping = asyncio.ensure_future(lifespan.shutdown())
         # Who asked for the end at once before this began still wants the application to close its files.

@@ -4,7 +4,7 @@ It runs no event loop and starts no thread, so that forking it is safe; an impor
 and it says so. A worker is forked twice, so that it becomes the child of the nearest subreaper, the parent, which
 then learns how it ends.
 
-parent → template   {"do": "fork", "worker", "generation", "slot"} and the worker's end of its channel
+parent → template   {"do": "fork", "worker", "generation", "slot"}, with the worker's descriptors (`_Ends`)
 template → parent   {"is": "imported", "seconds"} | {"is": "unfit", "why"} | {"is": "failed", "code"}
                     {"is": "forked", "worker", "pid"} | {"is": "not forked", "worker", "why"}
 """
@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 from socket import socket
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from swell.config import Config
 from swell.errors import SwellError
@@ -28,7 +28,8 @@ from swell.worker.application import build_application, import_application
 from swell.worker.attached import Attachment, Seat, Wiring
 from swell.worker.channel import Channel, Message
 from swell.worker.main import complain, serve
-from swell.worker.process import ExitGuard, end_process, flush_output
+from swell.worker.probe import Probe
+from swell.worker.process import ExitGuard, code_of, dump_stacks_on_request, end_process, flush_output
 
 __all__ = ["run_template"]
 
@@ -40,6 +41,14 @@ _UNSHARABLE = (
     "anon_inode:[timerfd]",
     "anon_inode:[io_uring]",
 )
+
+
+class _Ends(NamedTuple):
+    """A worker's descriptors: to talk to the parent, to write stacks into, and for the probe."""
+
+    channel: int
+    stacks: int
+    probe: int
 
 
 def run_template(config: Config, wiring: Wiring, channel: Channel) -> NoReturn:
@@ -70,7 +79,7 @@ def run_template(config: Config, wiring: Wiring, channel: Channel) -> NoReturn:
 
 
 def _fork(config: Config, loaded: Any, wiring: Wiring, channel: Channel, order: Message) -> None:
-    end = channel.descriptors.popleft()
+    ends = _Ends(*(channel.descriptors.popleft() for _ in _Ends._fields))
     seat = Seat(order["worker"], order["generation"], order["slot"])
     reading, writing = os.pipe()
     flush_output()
@@ -78,7 +87,7 @@ def _fork(config: Config, loaded: Any, wiring: Wiring, channel: Channel, order: 
         between = os.fork()
         if between == 0:
             os.close(reading)
-            _fork_again(config, loaded, wiring, channel, seat, end, writing)
+            _fork_again(config, loaded, wiring, channel, seat, ends, writing)
         os.close(writing)
         writing = -1
         said = os.read(reading, 16)
@@ -90,14 +99,15 @@ def _fork(config: Config, loaded: Any, wiring: Wiring, channel: Channel, order: 
     except OSError as error:
         channel.send({"is": "not forked", "worker": seat.worker, "why": error.strerror})
     finally:
-        os.close(end)
+        for end in ends:
+            os.close(end)
         os.close(reading)
         if writing >= 0:
             os.close(writing)
 
 
 def _fork_again(
-    config: Config, loaded: Any, wiring: Wiring, channel: Channel, seat: Seat, end: int, writing: int
+    config: Config, loaded: Any, wiring: Wiring, channel: Channel, seat: Seat, ends: _Ends, writing: int
 ) -> NoReturn:
     """The process in between: its child is the worker, and nobody's child once this one has ended."""
     try:
@@ -111,12 +121,14 @@ def _fork_again(
     code = 1
     try:
         channel.close()
+        dump_stacks_on_request(ends.stacks)
         _reseed()
-        attachment = Attachment(Channel(socket(fileno=end)), wiring, seat)
+        probe = Probe(Channel(socket(fileno=ends.probe)))
+        attachment = Attachment(Channel(socket(fileno=ends.channel)), probe, wiring, seat)
         guard = ExitGuard()
         code = serve(config, load=lambda: build_application(config, loaded), attachment=attachment, guard=guard)
     except SystemExit as request:
-        code = request.code if isinstance(request.code, int) else int(request.code is not None)
+        code = code_of(request)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     end_process(code)
