@@ -24,7 +24,7 @@ class Target:
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
         self.address = server.address
-        self.pid = server.worker
+        self.worker = server.worker
 
     def get(self, path: str, *fields: str) -> raw.Response:
         return raw.get(self.address, path, fields)

@@ -100,15 +100,15 @@ def test_nothing_is_left_of_aborted_connections(loop: str) -> None:
         tasks = hostile.state()["tasks"]
         abort_many(hostile, rng, 150)
         wait_until(lambda: hostile.state()["tasks"] <= tasks, "the tasks of the first have ended")
-        fds, rss = descriptors(hostile.pid), memory(hostile.pid)
+        fds, rss = descriptors(hostile.worker), memory(hostile.worker)
         for _ in range(4):
             abort_many(hostile, rng, 150)
         wait_until(lambda: hostile.state()["tasks"] <= tasks, "all tasks have ended")
-        wait_until(lambda: descriptors(hostile.pid) <= fds, "all descriptors are back")
+        wait_until(lambda: descriptors(hostile.worker) <= fds, "all descriptors are back")
         counts = hostile.state()["counts"]
         assert counts["holding"] == counts["held"], counts
         assert counts["ws open"] == counts["ws over"], counts
-        assert memory(hostile.pid) - rss < 12 * MIB
+        assert memory(hostile.worker) - rss < 12 * MIB
         # What is known of the requests may have grown in the application's own lists, nowhere else.
         hostile.seen()
         assert hostile.is_serving()
@@ -158,7 +158,7 @@ def test_requests_that_run_at_sigterm_are_answered(loop: str) -> None:
         held: Connection = stack.enter_context(hostile.connect())
         held.send(get("/hold/never"))
         hostile.wait_for_count("holding", 1)
-        os.kill(hostile.pid, signal.SIGTERM)
+        os.kill(hostile.server.pid, signal.SIGTERM)
         hostile.server.wait_for_log("SIGTERM")
         idle.wait_closed()
         for connection in uploads:
@@ -201,7 +201,7 @@ def test_shutdown_is_bounded_whoever_is_there(loop: str) -> None:
         hostile.wait_for_count("holding", 5)
         hostile.wait_for_count("ws open", 10)
         started = time.monotonic()
-        os.kill(hostile.pid, signal.SIGTERM)
+        os.kill(hostile.server.pid, signal.SIGTERM)
         assert hostile.server.wait_for_end() == 0
         assert time.monotonic() - started < 1 + 2 + SLACK
 
@@ -214,7 +214,7 @@ def test_idle_connections_do_not_hold_the_shutdown(loop: str) -> None:
             connection: Connection = stack.enter_context(hostile.connect())
             assert exchange(connection, get("/ignore")).status == 200
         started = time.monotonic()
-        os.kill(hostile.pid, signal.SIGTERM)
+        os.kill(hostile.server.pid, signal.SIGTERM)
         assert hostile.server.wait_for_end() == 0
         assert time.monotonic() - started < 4.0
 
@@ -225,7 +225,7 @@ def test_websockets_are_closed_with_1012_at_shutdown() -> None:
         for _ in range(10):
             connections.append(stack.enter_context(hostile.connect()))
             open_websocket(connections[-1])
-        os.kill(hostile.pid, signal.SIGTERM)
+        os.kill(hostile.server.pid, signal.SIGTERM)
         for connection in connections:
             assert read_frame(connection).code == 1012
             connection.send(frame(8, (1012).to_bytes(2, "big")))
@@ -240,7 +240,7 @@ def test_sigterm_while_connections_pour_in(loop: str) -> None:
         connections: list[Connection] = []
         for at in range(300):
             if at == 150:
-                os.kill(hostile.pid, signal.SIGTERM)
+                os.kill(hostile.server.pid, signal.SIGTERM)
             try:
                 connection = stack.enter_context(hostile.connect())
                 connection.send(get("/pause/2"))
@@ -267,7 +267,7 @@ def test_an_application_that_ignores_cancellation_does_not_hold_the_shutdown(loo
             connection.send(get("/immortal"))
         hostile.wait_for_count("immortal", 3)
         started = time.monotonic()
-        os.kill(hostile.pid, signal.SIGTERM)
+        os.kill(hostile.server.pid, signal.SIGTERM)
         hostile.server.wait_for_end()
         assert time.monotonic() - started < 0.5 + 2 + SLACK
 

@@ -25,7 +25,7 @@ MIB = 1 << 20
 def refused(hostile: Target, data: bytes | list[bytes], status: int, reason: str) -> None:
     """One answer, one log line with the reason, the end; what was sent beyond is not kept."""
     mark = hostile.server.mark()
-    before = memory(hostile.pid)
+    before = memory(hostile.worker)
     with hostile.connect() as connection:
         connection.send_pieces([data] if isinstance(data, bytes) else data)
         outcome = connection.outcome()
@@ -35,7 +35,7 @@ def refused(hostile: Target, data: bytes | list[bytes], status: int, reason: str
         else:
             assert (outcome.status, outcome.closes) == (status, True), outcome
     hostile.server.wait_for_log(rf": {status}, .*{reason}", since=mark)
-    assert memory(hostile.pid) - before < 4 * MIB
+    assert memory(hostile.worker) - before < 4 * MIB
 
 
 def line(length: int) -> bytes:
@@ -150,13 +150,13 @@ def test_requests_per_connection(hostile: Target) -> None:
 
 def test_25_header_bombs_leave_memory_flat(hostile: Target) -> None:
     """A hundred connections that each send a megabyte of head, all at once."""
-    before = memory(hostile.pid)
+    before = memory(hostile.worker)
     connections = []
     for _ in range(100):
         context = hostile.connect()
         connections.append(context)
         context.__enter__().send_pieces([b"GET / HTTP/1.1\r\n", *[b"X: " + b"y" * 500 + b"\r\n"] * 2000])
-    assert memory(hostile.pid) - before < 8 * MIB
+    assert memory(hostile.worker) - before < 8 * MIB
     for context in connections:
         context.__exit__(None, None, None)
     assert hostile.is_serving()

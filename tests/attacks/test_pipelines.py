@@ -129,20 +129,20 @@ def test_16_half_closed_clients_are_not_spun_on(hostile: Target) -> None:
     """A thousand half-open or half-closed connections must not cost time while nothing happens."""
     from support.kernel import cpu_seconds, descriptors, wait_until
 
-    before = descriptors(hostile.pid)
+    before = descriptors(hostile.worker)
     connections = []
     for _ in range(200):
         context = hostile.connect()
         connection = context.__enter__()
         connections.append((context, connection))
         connection.send(get(b"/attack")[:-2])
-    spent = cpu_seconds(hostile.pid)
+    spent = cpu_seconds(hostile.worker)
     for _ in range(20):
         hostile.state()
     for _, connection in connections:
         connection.end()
-    wait_until(lambda: descriptors(hostile.pid) <= before, "the server lets go of half-closed connections")
-    assert cpu_seconds(hostile.pid) - spent < 2.0
+    wait_until(lambda: descriptors(hostile.worker) <= before, "the server lets go of half-closed connections")
+    assert cpu_seconds(hostile.worker) - spent < 2.0
     for context, _ in connections:
         context.__exit__(None, None, None)
 

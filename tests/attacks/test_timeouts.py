@@ -63,12 +63,12 @@ class TestHeader:
 
     def test_24_connections_that_say_nothing(self, hostile: Target) -> None:
         """They are closed without a word, and their descriptors come back."""
-        before = descriptors(hostile.pid)
+        before = descriptors(hostile.worker)
         contexts = [hostile.connect() for _ in range(50)]
         connections = [context.__enter__() for context in contexts]
         for connection in connections:
             connection.wait_closed()
-        wait_until(lambda: descriptors(hostile.pid) <= before, "all descriptors are back")
+        wait_until(lambda: descriptors(hostile.worker) <= before, "all descriptors are back")
         for context in contexts:
             context.__exit__(None, None, None)
 
@@ -202,7 +202,7 @@ class TestWrite:
 
     def test_24_client_that_does_not_read_a_stream(self, hostile: Target) -> None:
         """`send()` waits, then raises; the connection is reset; memory stays flat."""
-        mark, before = hostile.server.mark(), memory(hostile.pid)
+        mark, before = hostile.server.mark(), memory(hostile.worker)
         refused = hostile.count("send refused")
         with hostile.connect(receive_buffer=8192) as connection:
             connection.send(get("/stream/100000"))
@@ -211,7 +211,7 @@ class TestWrite:
                 connection.response()
             assert closed.value.reset
         hostile.server.wait_for_log("closed, .*timeout_write", since=mark)
-        assert memory(hostile.pid) - before < 8 * MIB
+        assert memory(hostile.worker) - before < 8 * MIB
 
     def test_24_client_that_does_not_read_a_large_body(self, hostile: Target) -> None:
         mark = hostile.server.mark()
@@ -274,13 +274,13 @@ def test_after_a_refusal_the_connection_is_read_on_for_a_while_only() -> None:
     """RFC 9112 §9.6: what is under way is read, so that the answer arrives; a flood is not read forever."""
     with target() as hostile, hostile.connect() as connection:
         assert exchange(connection, b"GET / HTTP/9.9\r\n\r\n").status == 505
-        before = descriptors(hostile.pid)
+        before = descriptors(hostile.worker)
         started = time.monotonic()
         with contextlib.suppress(OSError):
             while time.monotonic() - started < 2 + SLACK:
                 connection.send(b"x" * 65536)
         assert time.monotonic() - started < 2 + SLACK, "the flood went on"
-        wait_until(lambda: descriptors(hostile.pid) < before, "the descriptor is back")
+        wait_until(lambda: descriptors(hostile.worker) < before, "the descriptor is back")
 
 
 def test_24_a_proxy_that_does_not_say_its_preface() -> None:

@@ -53,7 +53,7 @@ FAILURES = [
 @contextlib.contextmanager
 def failing(hostile: Target, call: str, error: str, when: str) -> Iterator[None]:
     """Lets the server's calls fail until the block ends."""
-    command = ["strace", "-f", "-p", str(hostile.pid), "-o", "/dev/null", "-e", f"trace={call}"]
+    command = ["strace", "-f", "-p", str(hostile.worker), "-o", "/dev/null", "-e", f"trace={call}"]
     command += ["-e", f"inject={call}:error={error}:when={when}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
@@ -112,12 +112,12 @@ def hostile(request: pytest.FixtureRequest) -> Iterator[Target]:
 @pytest.mark.parametrize(("call", "error"), FAILURES)
 def test_nth_failure(hostile: Target, call: str, error: str) -> None:
     assert hostile.is_serving()
-    fds, tasks = descriptors(hostile.pid), hostile.state()["tasks"]
+    fds, tasks = descriptors(hostile.worker), hostile.state()["tasks"]
     with failing(hostile, call, error, "2+3"):
         outcomes = [attempt(hostile, turn) for turn in range(15)]
     if error == "EINTR":
         assert all(outcomes), "an interrupted call is made again"
-    wait_until(lambda: descriptors(hostile.pid) <= fds, "the descriptors are back")
+    wait_until(lambda: descriptors(hostile.worker) <= fds, "the descriptors are back")
     wait_until(lambda: hostile.state()["tasks"] <= tasks, "the tasks have ended")
     assert all(attempt(hostile, turn) for turn in range(5))
     hostile.seen()
@@ -125,7 +125,7 @@ def test_nth_failure(hostile: Target, call: str, error: str) -> None:
 
 def test_every_nth_failure_of_one_request(hostile: Target) -> None:
     """The first, the second, … call of a request on a new connection fails: whichever it is, it costs that one only."""
-    fds = descriptors(hostile.pid)
+    fds = descriptors(hostile.worker)
     for call, error in (
         ("recvfrom", "ECONNRESET"),
         ("sendto", "EPIPE"),
@@ -136,5 +136,5 @@ def test_every_nth_failure_of_one_request(hostile: Target) -> None:
             with failing(hostile, call, error, str(nth)):
                 outcomes = [attempt(hostile, turn) for turn in range(4)]
             assert outcomes.count(False) <= 1, (call, nth, outcomes)
-    wait_until(lambda: descriptors(hostile.pid) <= fds, "the descriptors are back")
+    wait_until(lambda: descriptors(hostile.worker) <= fds, "the descriptors are back")
     assert hostile.is_serving()

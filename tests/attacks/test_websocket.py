@@ -34,13 +34,13 @@ DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeo
 
 def fails_with(hostile: Target, data: bytes | list[bytes], code: int, *fields: str) -> None:
     """The connection is failed with this code, the application hears of one end, memory stays flat."""
-    over, before = hostile.count("ws over"), memory(hostile.pid)
+    over, before = hostile.count("ws over"), memory(hostile.worker)
     with hostile.connect() as connection:
         open_websocket(connection, "/ws", *fields)
         connection.send_pieces([data] if isinstance(data, bytes) else data)
         assert wait_for_close(connection) == code
     hostile.wait_for_count("ws over", over + 1)
-    assert memory(hostile.pid) - before < 6 * MIB
+    assert memory(hostile.worker) - before < 6 * MIB
     assert hostile.is_serving()
 
 
@@ -75,7 +75,7 @@ class TestSize:
 
     def test_52_messages_that_the_application_does_not_take(self, hostile: Target) -> None:
         """They stay at the sender."""
-        before = memory(hostile.pid)
+        before = memory(hostile.worker)
         opened = hostile.count("ws open")
         connections = []
         with contextlib.ExitStack() as stack:
@@ -88,11 +88,11 @@ class TestSize:
                     for _ in range(300):
                         connection.socket.send(frame(BINARY, b"x" * 60_000))
             hostile.wait_for_count("ws open", opened + 10)
-            assert memory(hostile.pid) - before < 10 * (1.5 * MIB) + 8 * MIB
+            assert memory(hostile.worker) - before < 10 * (1.5 * MIB) + 8 * MIB
 
     def test_52_answers_that_the_client_does_not_take(self, hostile: Target) -> None:
         """`send()` waits, so the application reads no further, so the client has to wait."""
-        before = memory(hostile.pid)
+        before = memory(hostile.worker)
         with hostile.connect(receive_buffer=8192) as connection:
             open_websocket(connection)
             connection.socket.settimeout(0)
@@ -102,7 +102,7 @@ class TestSize:
                     connection.socket.send(frame(BINARY, b"x" * 60_000))
                 except BlockingIOError:
                     time.sleep(0.01)
-            assert memory(hostile.pid) - before < 8 * MIB
+            assert memory(hostile.worker) - before < 8 * MIB
 
 
 class TestDeflate:
@@ -166,7 +166,7 @@ class TestDeflate:
             assert response.get(b"sec-websocket-extensions") is None
 
     def test_53_context_takeover_costs_bounded_memory(self, hostile: Target) -> None:
-        before = memory(hostile.pid)
+        before = memory(hostile.worker)
         text = os.urandom(30_000)
         with contextlib.ExitStack() as stack:
             for _ in range(50):
@@ -175,7 +175,7 @@ class TestDeflate:
                 connection.send(frame(BINARY, deflated(text), rsv=4))
                 assert read_frame(connection).opcode == BINARY
             # A full window and hash tables each way are about 300 KiB; ten times the application's message is not.
-            assert memory(hostile.pid) - before < 50 * 400 * 1024 + 4 * MIB
+            assert memory(hostile.worker) - before < 50 * 400 * 1024 + 4 * MIB
 
 
 class TestFlood:
@@ -185,7 +185,7 @@ class TestFlood:
 
     def test_54_ping_flood_whose_pongs_are_not_read(self, hostile: Target) -> None:
         """Only the last ping needs an answer; what waits to be sent is bounded."""
-        before = memory(hostile.pid)
+        before = memory(hostile.worker)
         with hostile.connect(receive_buffer=8192) as connection:
             open_websocket(connection)
             connection.socket.settimeout(0)
@@ -196,7 +196,7 @@ class TestFlood:
                     connection.socket.send(flood)
                 except BlockingIOError:
                     time.sleep(0.01)
-            assert memory(hostile.pid) - before < 8 * MIB
+            assert memory(hostile.worker) - before < 8 * MIB
         assert hostile.is_serving()
 
     def test_54_pings_are_answered_between_fragments(self, hostile: Target) -> None:
@@ -339,7 +339,7 @@ class TestEnd:
     def test_56_peer_vanishes_in_a_message(self, hostile: Target, how: str) -> None:
         """One disconnect with 1006, no traceback, nothing left."""
         before, over = self.ends(hostile, 1006), hostile.count("ws over")
-        fds = descriptors(hostile.pid)
+        fds = descriptors(hostile.worker)
         with hostile.connect() as connection:
             open_websocket(connection)
             connection.send(frame(TEXT, b"half of", fin=False) + frame(CONTINUATION, b"x" * 50, announced=100)[:-10])
@@ -349,7 +349,7 @@ class TestEnd:
                 connection.close()
             wait_until(lambda: self.ends(hostile, 1006) == before + 1, "one disconnect")
         assert hostile.count("ws over") == over + 1
-        wait_until(lambda: descriptors(hostile.pid) <= fds, "the descriptor is back")
+        wait_until(lambda: descriptors(hostile.worker) <= fds, "the descriptor is back")
 
     def test_56_application_sends_after_the_end(self, hostile: Target) -> None:
         """It gets an OSError, which the log does not make a fuss about: `stop` looks for tracebacks."""
@@ -382,13 +382,13 @@ class TestEnd:
         assert time.monotonic() - started < 2 + 5
 
     def test_56_a_close_for_a_hundred_at_once(self, hostile: Target) -> None:
-        over, fds = hostile.count("ws over"), descriptors(hostile.pid)
+        over, fds = hostile.count("ws over"), descriptors(hostile.worker)
         with contextlib.ExitStack() as stack:
             for _ in range(100):
                 connection: Connection = stack.enter_context(hostile.connect())
                 open_websocket(connection)
         hostile.wait_for_count("ws over", over + 100)
-        wait_until(lambda: descriptors(hostile.pid) <= fds, "the descriptors are back")
+        wait_until(lambda: descriptors(hostile.worker) <= fds, "the descriptors are back")
 
 
 def test_pings_and_the_missing_pong() -> None:
@@ -419,6 +419,6 @@ def test_idle_websockets_cost_no_time() -> None:
     with target() as hostile, contextlib.ExitStack() as stack:
         for _ in range(50):
             open_websocket(stack.enter_context(hostile.connect()))
-        before = cpu_seconds(hostile.pid)
+        before = cpu_seconds(hostile.worker)
         time.sleep(1.0)
-        assert cpu_seconds(hostile.pid) - before < 0.1
+        assert cpu_seconds(hostile.worker) - before < 0.1

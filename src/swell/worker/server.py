@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import time
@@ -18,6 +19,7 @@ from typing import Any
 
 from swell._core import Engine
 from swell.config import Config
+from swell.errors import StartupError
 from swell.worker.application import load_application
 from swell.worker.asgi import Application
 from swell.worker.attached import Attachment
@@ -169,16 +171,20 @@ class Server:
 
     async def _serve(self, application: Application, lifespan: Lifespan, sockets: Sequence[socket]) -> None:
         loop = asyncio.get_running_loop()
-        engine = Engine(
-            EngineSettings.of(self.config),
-            loop,
-            application,
-            state=lifespan.state if lifespan.supported else None,
-            context=lifespan.context,
-            report=_report,
-            retire=self._retire,
-            **({} if self._attachment is None else self._attachment.engine_options()),
-        )
+        try:
+            engine = Engine(
+                EngineSettings.of(self.config),
+                loop,
+                application,
+                state=lifespan.state if lifespan.supported else None,
+                context=lifespan.context,
+                report=_report,
+                retire=self._retire,
+                **({} if self._attachment is None else self._attachment.engine_options()),
+            )
+        except OSError as error:
+            advice = "; raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else ""
+            raise StartupError(f"the engine cannot start: {error.strerror or error}{advice}") from None
         self.engine = engine
         watched = engine.fileno()
         loop.add_reader(watched, engine.turn)
