@@ -94,6 +94,9 @@ class _Instance:
         wiring = Wiring(slots.board.path, [one.fileno() for one in listeners.sockets], slots.inboxes, slots.outboxes)
         ours = [directory.listener, *(() if handover is None else (handover.talk, handover.reports))]
         self.template = _template(config, wiring, [one for one in ours if one is not None])
+        if self.template is not None:
+            # A signal may interrupt us before there is a loop on which it ends the template.
+            stack.callback(self.template.close)
         self.parent = Parent(config, bounds, wiring, slots, listeners.sockets, listeners.groups)
         self.parent.on_serving = self._say_addresses
         self.listeners = listeners

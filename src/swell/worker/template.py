@@ -115,8 +115,11 @@ def _fork_again(
     except OSError:
         os._exit(1)
     if pid != 0:
-        os.write(writing, b"%d" % pid)
-        os._exit(0)
+        try:
+            os.write(writing, b"%d" % pid)
+        finally:
+            # The template may have been ended meanwhile. Nothing of its stack is to run here.
+            os._exit(0)
     os.close(writing)
     code = 1
     try:
