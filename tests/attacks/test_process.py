@@ -55,7 +55,7 @@ def test_58_descriptors_are_not_inherited_by_children() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGWINCH])
 def test_58_other_signals_do_no_harm_or_end_it_cleanly(number: signal.Signals) -> None:
-    """SIGPIPE comes from any closed peer, SIGHUP reloads; the others have their default meaning, never a corrupt state."""
+    """SIGPIPE comes from any closed peer, SIGHUP reloads; the others mean what they always do, and no harm."""
     with target() as hostile:
         os.kill(hostile.server.pid, number)
         if number == signal.SIGUSR1:
