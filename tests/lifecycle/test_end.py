@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import signal
 import socket
 import time
@@ -64,3 +66,18 @@ def test_who_is_refused_was_not_accepted() -> None:
     for loss in load.report.lost:
         refused = loss.how is How.REFUSED
         assert refused or (loss.how is How.RESET and loss.worker is None), f"{loss}\n{load.report}"
+
+
+def test_an_endless_response_ends_when_the_application_is_told() -> None:
+    """Long before its deadline, and with its last words."""
+    with serving("feed:app", "--timeout-graceful-shutdown", "60s", directory=SERVED) as server:
+        connection = http.client.HTTPConnection(*server.address, timeout=GRACE)
+        with contextlib.closing(connection):
+            connection.request("GET", "/")
+            response = connection.getresponse()
+            assert response.read(6) == b"begun "
+            server.process.send_signal(signal.SIGTERM)
+            assert response.read() == b"ended"
+        started = time.monotonic()
+        assert server.wait_for_end() == 0, server.log
+        assert time.monotonic() - started < GRACE

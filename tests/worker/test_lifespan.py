@@ -268,3 +268,66 @@ def test_connections_wait_for_startup(tmp_path: Path) -> None:
                     assert file.read().endswith(b"\r\n\r\nTrue")
             wait_listening(server)
             server.stop()
+
+
+class Recorded:
+    """An event as an application may have it, of whatever library."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.times_set = 0
+        self._error = error
+
+    def set(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self.times_set += 1
+
+
+def with_state(**state: Any) -> Application:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        scope["state"].update(state)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+def test_an_event_in_the_state_is_set_when_the_end_begins() -> None:
+    async def scenario() -> None:
+        event = Recorded()
+        lifespan = Lifespan(with_state(**{"swell.lifecycle": event}), "on")
+        await lifespan.startup()
+        assert event.times_set == 0
+        lifespan.tell_draining()
+        assert event.times_set == 1
+        assert await lifespan.shutdown()
+
+    run(scenario())
+
+
+def test_nothing_is_put_into_a_state_without_an_event() -> None:
+    async def scenario() -> None:
+        lifespan = Lifespan(well_behaved, "on")
+        await lifespan.startup()
+        lifespan.tell_draining()
+        assert lifespan.state == {"pool": "connected"}
+        assert await lifespan.shutdown()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("thing", [True, Recorded(RuntimeError("no loop"))])
+def test_an_event_that_cannot_be_set_is_reported_and_does_not_keep_the_worker_from_ending(
+    thing: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        lifespan = Lifespan(with_state(**{"swell.lifecycle": thing}), "on")
+        await lifespan.startup()
+        lifespan.tell_draining()
+        assert await lifespan.shutdown()
+
+    run(scenario())
+    (record,) = [record for record in caplog.records if record.name == "swell"]
+    assert "'swell.lifecycle' that cannot be set" in record.getMessage()
