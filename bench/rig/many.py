@@ -160,7 +160,7 @@ def instance(many: Many, workers: int, app: str = APP) -> Iterator[Instance]:
             )
         running = Instance(many, process, port, directory, started)
         try:
-            running.wait_listening()
+            running.wait_answering()
             if app == APP:
                 running.wait_starts(workers)
             yield running

@@ -160,7 +160,8 @@ def _idle(scenario: Scenario, server: Server, settings: Settings) -> Row:
         try:
             with running(server, scenario.app, settings.server_core) as one:
                 added_now, share = _hold(scenario, one, settings)
-                row.rss_bytes = procs.memory(one.process.pid).rss
+                memory = procs.memory(one.process.pid)
+                row.rss_bytes, row.pss_bytes = memory.rss, memory.pss
         except (RigError, OSError) as error:
             _failed(row, str(error))
             return row

@@ -7,7 +7,7 @@ from typing import Any
 from rig.scenarios import SCENARIOS
 from rig.servers import BY_NAME
 
-HEAD = ("scenario", "server", "CPU µs", "× Swell", "per second", "p50 ms", "p99 ms", "syscalls", "RSS MB", "note")
+HEAD = ("scenario", "server", "CPU µs", "× Swell", "per second", "p50 ms", "p99 ms", "syscalls", "memory MB", "note")
 CLIENT_SATURATED = 0.95
 
 
@@ -33,22 +33,28 @@ def _reference(rows: list[dict[str, Any]], scenario: str) -> float | None:
     return None
 
 
+def _memory(row: dict[str, Any]) -> str:
+    """Of all processes of the server, what they share counted once."""
+    size = row["pss_bytes"] or row["rss_bytes"]
+    return _number(size / 1e6) if size else ""
+
+
 def _cells(row: dict[str, Any], title: str, unit: str, rows: list[dict[str, Any]]) -> list[str]:
     server = BY_NAME[row["server"]].title
     if row["failure"]:
         return [title, server, *[""] * 7, f"failed: {row['failure'].replace('|', '/')[:60]}"]
-    rss = _number(row["rss_bytes"] / 1e6) if row["rss_bytes"] else ""
+    memory = _memory(row)
     reference = _reference(rows, row["scenario"])
     if row["scenario"] == "idle":
         ratio = _number(row["bytes_per_connection"] / reference, 2) if reference else ""
         note = f"{row['bytes_per_connection']:,.0f} bytes each, {row['idle_cpu_share']:.1%} CPU"
-        return [title, server, "", ratio, "", "", "", "", rss, note]
+        return [title, server, "", ratio, "", "", "", "", memory, note]
     ratio = _number(row["cpu_us"] / reference, 2) if reference else ""
     notes = [] if unit == "request" else [f"per {unit}"]
     if row["client_cpu_share"] >= CLIENT_SATURATED:
         notes.append("client saturated: compare CPU, not rate")
     p50, p99 = (_number(row[name] / 1000, 2) for name in ("p50_us", "p99_us"))
-    figures = [_number(row["cpu_us"]), ratio, _number(row["per_second"], 0), p50, p99, _number(row["syscalls"], 2), rss]
+    figures = [_number(row["cpu_us"]), ratio, _number(row["per_second"], 0), p50, p99, _number(row["syscalls"], 2), memory]
     return [title, server, *figures, "; ".join(notes)]
 
 

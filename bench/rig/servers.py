@@ -171,16 +171,18 @@ class Running:
         lines = [line for line in text.splitlines() if line.strip()]
         return " | ".join(lines[-3:])[-400:] or "it printed nothing"
 
-    def wait_listening(self) -> None:
-        """Wait until the port takes connections."""
+    def wait_answering(self) -> None:
+        """Wait until a worker answers: the port may be open before there is one, and its process would be missed."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RigError(f"it ended with {self.process.returncode}: {self.complaint()}")
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
-                return
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=5) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                if client.recv(4096).startswith(b"HTTP/1.1 "):
+                    return
             time.sleep(0.05)
-        raise RigError(f"it did not listen within {START_SECONDS:.0f} s: {self.complaint()}")
+        raise RigError(f"it did not answer within {START_SECONDS:.0f} s: {self.complaint()}")
 
     def end(self) -> None:
         """End the whole tree: politely, then not."""
@@ -221,7 +223,7 @@ def running(server: Server, app: str, core: int) -> Iterator[Running]:
             )
         started = Running(server, process, port, log)
         try:
-            started.wait_listening()
+            started.wait_answering()
             yield started
         finally:
             started.end()
