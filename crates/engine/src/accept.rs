@@ -7,7 +7,7 @@ use std::rc::Rc;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::conn::{Conn, Protocol};
+use crate::conn::{Carrier, Conn, Protocol};
 use crate::core::{level, Core, Inner};
 use crate::handoff::Arrived;
 use crate::io::deadlines::Kind;
@@ -90,7 +90,7 @@ fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Ad
         let trusted = core.settings.trusts(peer.ip());
         let preface = core.settings.expects_preface(peer.ip());
         let key = inner.conns.insert(Conn {
-            fd: Some(fd),
+            carrier: Carrier::Socket(fd),
             peer,
             listener,
             client,

@@ -18,8 +18,7 @@ use crate::py::headers::Memo;
 use crate::ws::Ws;
 
 pub(crate) struct Conn {
-    /// None once the transport is gone while the application still works on the exchange.
-    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) carrier: Carrier,
     pub(crate) peer: Address,
     /// The listener's position; it decides the scope template.
     pub(crate) listener: usize,
@@ -51,6 +50,13 @@ pub(crate) struct Conn {
     /// Counts exchanges, so that objects of an earlier one go stale.
     pub(crate) serial: u32,
     pub(crate) protocol: Protocol,
+}
+
+/// What carries the connection's bytes.
+pub(crate) enum Carrier {
+    Socket(OwnedFd),
+    /// The transport is gone while the application still works on the exchange.
+    Gone,
 }
 
 /// What the connection is doing.
@@ -142,6 +148,26 @@ pub(crate) const OUT_LOW: u64 = 16 * 1024;
 pub(crate) const DRAIN_MAX: u64 = 64 * 1024;
 /// Pipelined bytes kept beside a request that is being answered.
 pub(crate) const PIPELINE_MAX: usize = 64 * 1024;
+
+impl Carrier {
+    #[inline]
+    pub(crate) fn socket(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Socket(fd) => Some(fd),
+            Self::Gone => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Gone)
+    }
+
+    /// Leaves nothing behind.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Gone)
+    }
+}
 
 impl Conn {
     /// True when no more may be read for now.

@@ -35,7 +35,7 @@ pub(crate) fn expire(py: Python<'_>, core: &Rc<Core>) {
 /// writable only when a good part of the kernel's buffer, up to megabytes, is free again.
 fn takes_bytes(conn: &mut Conn) -> bool {
     let before = conn.unsent;
-    conn.unsent = conn.fd.as_ref().map_or(0, socket::unsent);
+    conn.unsent = conn.carrier.socket().map_or(0, socket::unsent);
     conn.unsent < before
 }
 

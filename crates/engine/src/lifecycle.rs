@@ -8,7 +8,7 @@ use swell_wire::h1::response;
 
 use crate::access::Refusal;
 use crate::board::Board;
-use crate::conn::{Closing, Conn, Exchange, Protocol, OUT_LOW};
+use crate::conn::{Carrier, Closing, Conn, Exchange, Protocol, OUT_LOW};
 use crate::core::{FixedFields, Inner, Wake};
 use crate::io::deadlines::Kind;
 use crate::io::outbuf::Flushed;
@@ -22,7 +22,7 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
     leave_queue(inner, key);
     let Some(conn) = inner.conns.get_mut(key) else { return };
     inner.deadlines.disarm_all(key.index);
-    if let Some(fd) = conn.fd.take() {
+    if let Carrier::Socket(fd) = conn.carrier.take() {
         if reset {
             socket::reset_on_close(&fd);
         }
@@ -86,7 +86,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             }
         }
     }
-    let Some(fd) = &conn.fd else { return };
+    let Some(fd) = conn.carrier.socket() else { return };
     if conn.out.is_empty() {
         if conn.protocol_is_sending_last() {
             finish_sending(inner, key);
@@ -196,7 +196,7 @@ fn finish_sending(inner: &mut Inner, key: Key) {
         ws::finish_sending(inner, key);
         return;
     }
-    let Some(fd) = &conn.fd else { return };
+    let Some(fd) = conn.carrier.socket() else { return };
     socket::shut_down_sending(fd.as_raw_fd());
     conn.protocol = Protocol::Closing(Closing::Lingering);
     conn.input = Vec::new();
@@ -251,7 +251,7 @@ pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str, ext
 pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
     let Refused { status, reason, extra, .. } = *refused;
     let Some(conn) = inner.conns.get_mut(key) else { return };
-    if conn.fd.is_none() {
+    if conn.carrier.is_gone() {
         return;
     }
     let head_only = match &mut conn.protocol {

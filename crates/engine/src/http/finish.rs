@@ -252,7 +252,7 @@ fn abort(inner: &mut Inner, key: Key) {
     let mut reset = false;
     if let Some(exchange) = conn.exchange() {
         reset = exchange.response.ends_with_connection();
-        if let (false, Some(fd)) = (exchange.response.replaceable(), &conn.fd) {
+        if let (false, Some(fd)) = (exchange.response.replaceable(), conn.carrier.socket()) {
             // What the socket does not take now is lost with the connection.
             let _ = conn.out.flush(fd.as_raw_fd());
         }

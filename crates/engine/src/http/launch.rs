@@ -166,7 +166,7 @@ fn open<'py>(
         let limit = core.settings.limit_requests_per_connection;
         let record = record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
         conn.request_id = id;
-        let times = board.as_mut().map(|board| board.begin(&memo.line, conn.fd.as_ref())).unwrap_or_default();
+        let times = board.as_mut().map(|board| board.begin(&memo.line, conn.carrier.socket())).unwrap_or_default();
         let exchange = Exchange {
             response: Response::Awaited,
             head: Vec::new(),

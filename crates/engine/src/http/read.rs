@@ -79,7 +79,7 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
             if !conn.readable || conn.paused() {
                 return None;
             }
-            let read = socket::receive(conn.fd.as_ref()?.as_raw_fd(), &mut buffer);
+            let read = socket::receive(conn.carrier.socket()?.as_raw_fd(), &mut buffer);
             match &read {
                 Ok(count) => {
                     inner.stats.bytes_received += *count as u64;
@@ -152,7 +152,7 @@ fn keep(core: &Core, key: Key, bytes: &[u8]) {
     }
     core.with(|inner| {
         if let Some(conn) = inner.conns.get_mut(key) {
-            if conn.fd.is_some() && !matches!(conn.protocol, Protocol::Closing(_)) {
+            if !conn.carrier.is_gone() && !matches!(conn.protocol, Protocol::Closing(_)) {
                 conn.input.extend_from_slice(bytes);
             }
         }
@@ -214,7 +214,7 @@ fn process(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
 /// One step, without Python.
 fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8]) -> Step {
     let Some(conn) = inner.conns.get_mut(key) else { return Step::Ignore };
-    if conn.fd.is_none() {
+    if conn.carrier.is_gone() {
         return Step::Ignore;
     }
     match &mut conn.protocol {

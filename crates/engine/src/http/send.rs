@@ -218,7 +218,7 @@ pub(crate) fn sent(py: Python<'_>, core: &Rc<Core>, link: Link, complete: bool) 
             return false;
         }
         lifecycle::flush(inner, link.key);
-        inner.conns.get_mut(link.key).is_some_and(|conn| conn.fd.is_some() && conn.out.len() >= OUT_HIGH)
+        inner.conns.get_mut(link.key).is_some_and(|conn| !conn.carrier.is_gone() && conn.out.len() >= OUT_HIGH)
     });
     if full {
         let future = core.future(py)?;

@@ -87,7 +87,7 @@ pub(crate) fn log_end(ws: &mut Ws, access: &mut Option<AccessLog>) {
 /// Everything is sent on a WebSocket that is over: the server ends the connection first (RFC 6455 §7.1.1).
 pub(crate) fn finish_sending(inner: &mut Inner, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
-    if let Some(fd) = &conn.fd {
+    if let Some(fd) = conn.carrier.socket() {
         socket::shut_down_sending(fd.as_raw_fd());
         inner.deadlines.arm_once(Kind::Linger, key.index, inner.now);
     }
@@ -118,7 +118,7 @@ pub(crate) fn ping(inner: &mut Inner, key: Key) {
 pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
     // While reading is paused, or the loop was blocked, the pong may be among what was not read yet.
     if let Some(conn) = inner.conns.get_mut(key) {
-        if conn.paused() || conn.fd.as_ref().is_some_and(|fd| socket::has_input(fd.as_raw_fd())) {
+        if conn.paused() || conn.carrier.socket().is_some_and(|fd| socket::has_input(fd.as_raw_fd())) {
             inner.deadlines.arm(Kind::Ping, key.index, inner.now);
             return;
         }
@@ -177,7 +177,7 @@ pub(crate) fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<Py
     }
     core.with(|inner| {
         let Some(conn) = inner.conns.get_mut(link.key) else { return };
-        let has_socket = conn.fd.is_some();
+        let is_there = !conn.carrier.is_gone();
         let Protocol::WebSocket(ws) = &mut conn.protocol else { return };
         match ws.state {
             State::Offered { .. } => {
@@ -191,13 +191,13 @@ pub(crate) fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<Py
             State::Open(_) if failed => start(inner, link.key, Closer::Server, 1011, "internal error"),
             State::Open(_) => start(inner, link.key, Closer::Server, 1000, ""),
             State::Closing { .. } => {}
-            State::Over { .. } if has_socket => {
+            State::Over { .. } if is_there => {
                 // Keeps the deadline that runs: the peer has until then to end its side.
                 let lingering = conn.out.is_empty();
                 conn.protocol = Protocol::Closing(if lingering { Closing::Lingering } else { Closing::Sending });
                 inner.deadlines.arm_once(Kind::Linger, link.key.index, inner.now);
                 if lingering {
-                    if let Some(fd) = inner.conns.get_mut(link.key).and_then(|conn| conn.fd.as_ref()) {
+                    if let Some(fd) = inner.conns.get_mut(link.key).and_then(|conn| conn.carrier.socket()) {
                         socket::shut_down_sending(fd.as_raw_fd());
                     }
                 }

@@ -72,7 +72,7 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
         let record = launch::record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
         conn.request_id = id;
         if let Some(board) = board {
-            board.begin(&memo.line, conn.fd.as_ref());
+            board.begin(&memo.line, conn.carrier.socket());
         }
         conn.serial = conn.serial.wrapping_add(1);
         conn.protocol = Protocol::WebSocket(Box::new(Ws::new(accept, deflate, core.settings.ws_max_queue, record)));

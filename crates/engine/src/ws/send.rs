@@ -50,7 +50,7 @@ fn with_ws<R>(
     let result = core.with(|inner| {
         let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial);
         match conn {
-            Some(Conn { protocol: Protocol::WebSocket(_), fd: Some(_), .. }) => work(inner),
+            Some(Conn { protocol: Protocol::WebSocket(_), carrier, .. }) if !carrier.is_gone() => work(inner),
             Some(Conn { protocol: Protocol::Http(_), .. }) => {
                 Err(Refused::Wrong("the WebSocket was denied with an HTTP response"))
             }
@@ -106,7 +106,7 @@ fn send(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
             return Ok(false);
         }
         lifecycle::flush(inner, link.key);
-        Ok(inner.conns.get_mut(link.key).is_some_and(|conn| conn.fd.is_some() && conn.out.len() >= OUT_HIGH))
+        Ok(inner.conns.get_mut(link.key).is_some_and(|conn| !conn.carrier.is_gone() && conn.out.len() >= OUT_HIGH))
     })?;
     core.schedule(py);
     if full {
