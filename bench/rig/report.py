@@ -54,8 +54,8 @@ def _cells(row: dict[str, Any], title: str, unit: str, rows: list[dict[str, Any]
     if row["client_cpu_share"] >= CLIENT_SATURATED:
         notes.append("client saturated: compare CPU, not rate")
     p50, p99 = (_number(row[name] / 1000, 2) for name in ("p50_us", "p99_us"))
-    figures = [_number(row["cpu_us"]), ratio, _number(row["per_second"], 0), p50, p99, _number(row["syscalls"], 2), memory]
-    return [title, server, *figures, "; ".join(notes)]
+    rate, syscalls = _number(row["per_second"], 0), _number(row["syscalls"], 2)
+    return [title, server, _number(row["cpu_us"]), ratio, rate, p50, p99, syscalls, memory, "; ".join(notes)]
 
 
 def table(document: dict[str, Any]) -> str:

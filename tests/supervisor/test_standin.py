@@ -19,6 +19,7 @@ WAITING = """
 import signal, sys
 for number, code in ((signal.SIGTERM, 3), (signal.SIGINT, 4)):
     signal.signal(number, lambda *_, code=code: sys.exit(code))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
 print("here", flush=True)
 signal.pause()
 """
@@ -96,7 +97,8 @@ def test_the_bare_process(pair: tuple[socket.socket, socket.socket]) -> None:
     """As the first parent becomes it: by exec, so that its children stay its children."""
     file = Path(sys.modules[Line.__module__].__file__ or "")
     program = f"""
-import os, subprocess, sys
+import os, signal, subprocess, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})  # as `become` does
 child = subprocess.Popen([sys.executable, "-c", {WAITING!r}])
 os.execv(sys.executable, [sys.executable, "-I", "-S", {str(file)!r}, {str(pair[0].fileno())!r}, str(child.pid)])
 """
