@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from support import raw
-from support.kernel import wait_until
+from support.kernel import memory, wait_until
 from support.raw import Connection, connected
 from support.server import ServerProcess, serving
 
 __all__ = ["Target", "target"]
 
 SERVED = Path(__file__).parent / "served"
+# The application's largest body: as much may stay with the C library's allocator.
+FLAT = 20_000_000
 
 
 class Target:
@@ -57,10 +59,24 @@ class Target:
 
 @contextmanager
 def target(*options: str, **more: Any) -> Iterator[Target]:
-    """A server of its own for one test. Requests that never end are cut soon when it stops."""
+    """A server of its own, for one test or for several. Requests that never end are cut soon when it stops.
+
+    Whatever was done to the worker, its memory is flat: with the connections it has given back what they took.
+    """
     options = ("--timeout-graceful-shutdown", "1", *options)
     with serving("hostile:app", *options, directory=SERVED, **more) as server:
+        begun = memory(server.worker)
         yield Target(server)
+        if server.process.poll() is None and Path(f"/proc/{server.worker}").exists():
+            grown = [0]
+
+            def flat() -> bool:
+                grown[0] = memory(server.worker) - begun
+                return grown[0] < FLAT
+
+            with suppress(AssertionError):
+                wait_until(flat, "memory is given back", 5)
+            assert grown[0] < FLAT, f"the worker's memory has grown by {grown[0] >> 10} KiB"
 
 
 def exchange(connection: Connection, data: bytes) -> raw.Response:
