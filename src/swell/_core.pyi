@@ -11,6 +11,7 @@ from swell.worker.settings import EngineSettings
 
 __all__ = [
     "BUILD_PROFILE",
+    "DURATION_BOUNDS",
     "VERSION",
     "ClientDisconnected",
     "Engine",
@@ -21,6 +22,8 @@ __all__ = [
 
 BUILD_PROFILE: Final[str]
 VERSION: Final[str]
+DURATION_BOUNDS: Final[tuple[float, ...]]
+"""Upper bounds of the buckets that `Scoreboard.requests` counts in, in seconds; one more bucket has none."""
 
 def forward_inbox(inbox_fd: int, outbox_fd: int) -> int:
     """Moves the connections that a dead worker has not taken out of its inbox to another's; returns how many.
@@ -111,16 +114,28 @@ class Scoreboard:
         heartbeat_ns: when the event loop last came round to the engine, at least once a second unless it is blocked.
         turns: how often it did.
         accepted; connections (open now); handed_over, taken_over (to and from other workers); incoming (on their way).
-        in_flight: requests whose application has not returned. websockets: the same of WebSockets.
-        requests: all of both so far. responses_1xx … responses_5xx; refused (by the server); timed_out.
-        application_errors, bytes_received, bytes_sent.
+        in_flight: requests whose application has not returned. websockets: the same of WebSockets;
+        websockets_opened: all so far.
+        requests: all of both so far. responses_1xx … responses_5xx; timed_out.
+        refused (by the server); overloaded (of these, because of the concurrency limit).
+        application_errors, engine_faults, bytes_received, bytes_sent.
         latency: parsed request to the response's last byte. dispatch_delay: arrival to the application's first step.
         loop_lag: lateness of the engine's own timer. Each has 32 counters: below 1 µs, then up to 2 µs, 4 µs and so on.
+        latency_ns, dispatch_delay_ns, loop_lag_ns: the sums of these.
         samples, busy_samples: how often the loop's thread was looked at, and was not waiting for events.
+        busy: the share of these in the last second or so, in thousandths.
         cpu_ns, rss_bytes: of the process.
         pool_size, pool_busy, pool_waiting, gc_pauses, gc_pause_ns: as given to `note`.
         current: {"line": "GET /x", "since_ns": …} of the request whose first step is running, else None.
         waiting: up to 32 such, of requests that are suspended, the oldest first.
+        """
+
+    def requests(self, slot: int) -> list[tuple[tuple[str, str, str, int, str], list[int], int]]:
+        """The requests that were answered: ((method, scheme, HTTP version, status, route), counters, nanoseconds).
+
+        The counters are by duration, from the parsed head to the response's last byte, see `DURATION_BOUNDS`. A route
+        is the template of the path; empty where the application has not said it, `_OTHER` for those beyond 64. Unusual
+        methods are `_OTHER`. At most 128 entries: what came when the table was full is in one of status 0.
         """
 
     def reset(self, slot: int, worker: int, generation: int) -> None:

@@ -57,7 +57,7 @@ def test_a_fresh_file_is_its_owners_and_all_zero(tmp_path: Path) -> None:
         board = Scoreboard.create(path, 3)
     finally:
         os.umask(before)
-    assert (board.path, board.slots, board.version) == (str(path), 3, 1)
+    assert (board.path, board.slots, board.version) == (str(path), 3, 2)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for slot in range(3):
         said = board.read(slot)
@@ -67,6 +67,7 @@ def test_a_fresh_file_is_its_owners_and_all_zero(tmp_path: Path) -> None:
         for histogram in ("latency", "dispatch_delay", "loop_lag"):
             assert said.pop(histogram) == [0] * 32
         assert set(said.values()) == {0}
+        assert board.requests(slot) == []
     with pytest.raises(IndexError, match="3 slots, there is no slot 3"):
         board.read(3)
 
@@ -91,7 +92,7 @@ def test_an_existing_file_is_left_alone(tmp_path: Path) -> None:
     [
         (lambda file: file[:100], "not a scoreboard, or truncated: it has 100 bytes"),
         (lambda file: b"", "not a scoreboard, or truncated: it has 0 bytes"),
-        (lambda file: file[:-1], "a truncated scoreboard: 16383 bytes, where 1 slots take 16384"),
+        (lambda file: file[:-1], "a truncated scoreboard: 57343 bytes, where 1 slots take 57344"),
         (lambda file: file[:4096], "a truncated scoreboard"),
         (lambda file: b"#!/bin/s" + file[8:], "not a scoreboard: the file does not begin as one"),
         (
@@ -235,6 +236,7 @@ def test_responses_are_counted_by_class(board: Scoreboard, serve: Callable[..., 
         assert (said["requests"], said["application_errors"], said["timed_out"]) == (10, 1, 0)
         # A refused head is no request; one with a status that has no class is.
         assert sum(said["latency"]) == sum(said["dispatch_delay"]) == 10
+        assert said["latency_ns"] > said["dispatch_delay_ns"] > 0
 
     serve(app, scenario)
 

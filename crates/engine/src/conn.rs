@@ -234,4 +234,6 @@ pub(crate) struct Running {
     /// When it was started (precise nanoseconds), and its place among those that the scoreboard names.
     pub(crate) since: u64,
     pub(crate) place: Place,
+    /// Where the scoreboard finds the route; a WebSocket has none.
+    pub(crate) scope: Option<Py<PyAny>>,
 }

@@ -19,6 +19,7 @@ use crate::access::AccessLog;
 use crate::board::Board;
 use crate::conn::{Conn, Exchange, Running};
 use crate::handoff::Handoff;
+use crate::http::count::{self, Ended};
 use crate::io::clock;
 use crate::io::deadlines::Deadlines;
 use crate::io::poller::Poller;
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     pub(crate) again: Vec<Key>,
     pub(crate) scheduled: bool,
     pub(crate) wakes: Vec<Wake>,
+    /// For the scoreboard: responses that are complete.
+    pub(crate) ended: Vec<Ended>,
     /// Exchanges whose application has not returned.
     pub(crate) active: usize,
     /// The same of WebSockets.
@@ -220,6 +223,7 @@ impl Core {
             again: Vec::new(),
             scheduled: false,
             wakes: Vec::new(),
+            ended: Vec::new(),
             active: 0,
             websockets: 0,
             queue: VecDeque::new(),
@@ -294,12 +298,15 @@ impl Core {
     #[inline]
     pub(crate) fn settle(&self, py: Python<'_>) {
         loop {
-            let wakes = self.with(|inner| {
+            let (wakes, ended) = self.with(|inner| {
                 if inner.when_empty.is_some() && inner.conns.len() == 0 && inner.tasks.len() == 0 {
                     inner.wakes.extend(inner.when_empty.take().map(Wake::Resume));
                 }
-                std::mem::take(&mut inner.wakes)
+                (std::mem::take(&mut inner.wakes), inner.has_ended())
             });
+            if ended {
+                count::suspended(py, self);
+            }
             if wakes.is_empty() {
                 return;
             }

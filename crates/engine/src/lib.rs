@@ -34,6 +34,7 @@ fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add("ClientDisconnected", py.get_type::<py::errors::ClientDisconnected>())?;
     module.add("MessageError", py.get_type::<py::errors::MessageError>())?;
+    module.add("DURATION_BOUNDS", pyo3::types::PyTuple::new(py, board::BOUNDS)?)?;
     module.add_class::<board::Scoreboard>()?;
     module.add_function(wrap_pyfunction!(handoff::forward::forward_inbox, module)?)?;
     module.add_class::<engine::Engine>()?;

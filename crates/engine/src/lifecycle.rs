@@ -10,10 +10,12 @@ use crate::access::Refusal;
 use crate::board::Board;
 use crate::conn::{Carrier, Closing, Conn, Exchange, Protocol, OUT_LOW};
 use crate::core::{FixedFields, Inner, Wake};
+use crate::http::count::Ended;
 use crate::io::deadlines::Kind;
 use crate::io::outbuf::Flushed;
 use crate::io::slots::Key;
 use crate::io::socket;
+use crate::py::callable::Link;
 use crate::ws;
 
 /// Ends a connection at once; `reset` makes the peer see an error instead of an end.
@@ -278,7 +280,9 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
     if let Some(board) = &inner.board {
         board.responded(status);
         if let Protocol::Http(exchange) = &mut conn.protocol {
-            board.answered(&mut exchange.times);
+            let answered = board.answered(&mut exchange.times, status);
+            let link = Link { key, serial: conn.serial, websocket: false };
+            inner.ended.extend(answered.map(|answered| Ended { link, running: exchange.task, answered }));
         }
     }
     if let Some(access) = &mut inner.access {

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SWELLSCB");
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 /// Words of the header.
 pub(super) mod header {
@@ -21,9 +21,9 @@ pub(super) mod header {
 /// Bytes of the header, a page on most systems.
 pub(super) const HEADER_SIZE: usize = 4096;
 /// Bytes of a slot, whole pages.
-pub(super) const SLOT_SIZE: usize = 12_288;
+pub(super) const SLOT_SIZE: usize = 53_248;
 pub(super) const SLOT_WORDS: usize = SLOT_SIZE / 8;
-/// More slots than anybody has workers; a file of 48 MiB.
+/// More slots than anybody has workers; a file of 208 MiB.
 pub(super) const SLOTS_MAX: usize = 4096;
 
 /// Buckets of a histogram. Bucket 0 counts what took less than 1 µs, bucket n from 2^(n-1) to 2^n µs; the last has no end.
@@ -36,10 +36,12 @@ pub(super) const ENTRY_WORDS: usize = 32;
 /// Suspended requests that a slot names.
 pub(super) const WAITING: usize = 32;
 
-const HISTOGRAMS_AT: usize = 64;
+const HISTOGRAMS_AT: usize = 128;
 const CURRENT_AT: usize = HISTOGRAMS_AT + 3 * BUCKETS;
 const WAITING_AT: usize = CURRENT_AT + ENTRY_WORDS;
-const _: () = assert!(WAITING_AT + WAITING * ENTRY_WORDS <= SLOT_WORDS);
+/// Where `series.rs` counts requests by what they were.
+pub(super) const SERIES_AT: usize = WAITING_AT + WAITING * ENTRY_WORDS;
+const _: () = assert!(SERIES_AT + super::series::SERIES * super::series::SERIES_WORDS <= SLOT_WORDS);
 
 macro_rules! words {
     ($($(#[doc = $doc:literal])* $name:ident = $at:literal),* $(,)?) => {
@@ -102,14 +104,23 @@ words! {
     PoolWaiting = 50,
     GcPauses = 51,
     GcPauseNs = 52,
+
+    // The engine's again.
+    /// Requests answered 503 because of the concurrency limit; they are among the refused.
+    Overloaded = 64,
+    EngineFaults = 65,
+    /// All so far.
+    WebsocketsOpened = 66,
+    /// Nanoseconds in each histogram, in their order; two more follow.
+    Sums = 67,
 }
 
-/// What the engine clears when it begins: its own words and the sampler's, then everything from the histograms on.
+/// What the engine clears when it begins: its own words and the sampler's, then everything behind Python's.
 pub(super) const CLEARED: [std::ops::Range<usize>; 2] =
-    [Word::Pid as usize..Word::PoolSize as usize, HISTOGRAMS_AT..SLOT_WORDS];
+    [Word::Pid as usize..Word::PoolSize as usize, Word::Overloaded as usize..SLOT_WORDS];
 
 /// The words by their names in Python, but for the state.
-pub(super) const NAMED: [(&str, usize); 33] = [
+pub(super) const NAMED: [(&str, usize); 40] = [
     ("worker", Word::Worker as usize),
     ("generation", Word::Generation as usize),
     ("pid", Word::Pid as usize),
@@ -130,12 +141,16 @@ pub(super) const NAMED: [(&str, usize); 33] = [
     ("responses_4xx", Word::Responses as usize + 3),
     ("responses_5xx", Word::Responses as usize + 4),
     ("refused", Word::Refused as usize),
+    ("overloaded", Word::Overloaded as usize),
     ("timed_out", Word::TimedOut as usize),
     ("application_errors", Word::ApplicationErrors as usize),
+    ("engine_faults", Word::EngineFaults as usize),
+    ("websockets_opened", Word::WebsocketsOpened as usize),
     ("bytes_received", Word::BytesReceived as usize),
     ("bytes_sent", Word::BytesSent as usize),
     ("samples", Word::Samples as usize),
     ("busy_samples", Word::BusySamples as usize),
+    ("busy", Word::Busy as usize),
     ("cpu_ns", Word::CpuNs as usize),
     ("rss_bytes", Word::RssBytes as usize),
     ("pool_size", Word::PoolSize as usize),
@@ -143,6 +158,9 @@ pub(super) const NAMED: [(&str, usize); 33] = [
     ("pool_waiting", Word::PoolWaiting as usize),
     ("gc_pauses", Word::GcPauses as usize),
     ("gc_pause_ns", Word::GcPauseNs as usize),
+    ("latency_ns", Word::Sums as usize),
+    ("dispatch_delay_ns", Word::Sums as usize + 1),
+    ("loop_lag_ns", Word::Sums as usize + 2),
 ];
 
 /// The words that Python notes.
@@ -205,6 +223,7 @@ impl Slot {
     #[inline]
     pub(super) fn count(&self, histogram: Histogram, nanoseconds: u64) {
         self.add(HISTOGRAMS_AT + histogram as usize * BUCKETS + bucket(nanoseconds), 1);
+        self.add(Word::Sums as usize + histogram as usize, nanoseconds);
     }
 
     pub(super) fn buckets(&self, histogram: Histogram) -> [u64; BUCKETS] {

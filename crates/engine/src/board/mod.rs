@@ -6,6 +6,7 @@
 //! | `map.rs` | the file: made, opened, checked, mapped |
 //! | `text.rs` | request lines, guarded by a sequence number |
 //! | `writer.rs` | what an engine writes into its slot |
+//! | `series.rs` | requests by method, status and route, with their durations |
 //! | `arrival.rs`, `waiting.rs` | when a request came; the table of suspended ones |
 //! | `beat.rs`, `sampler.rs` | the timer that proves the loop free; the thread that sees it busy |
 //! | `peers.rs` | what an engine reads and writes in the slots of others |
@@ -24,11 +25,13 @@ mod peers;
 mod python;
 mod reader;
 mod sampler;
+mod series;
 mod text;
 mod waiting;
 mod writer;
 
 pub(crate) use self::beat::beat;
 pub(crate) use self::python::Scoreboard;
+pub(crate) use self::series::{Label, BOUNDS};
 pub(crate) use self::waiting::Place;
-pub(crate) use self::writer::{Board, Times};
+pub(crate) use self::writer::{Answered, Board, Times};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use super::layout::{Slot, Word, NAMED, NOTED, SLOT_WORDS, STATES, VERSION};
 use super::map::{Map, OwnSlot, Trouble};
@@ -84,6 +84,10 @@ impl Scoreboard {
 
     fn read<'py>(&self, py: Python<'py>, slot: usize) -> PyResult<Bound<'py, PyDict>> {
         reader::snapshot(py, self.slot(slot)?)
+    }
+
+    fn requests<'py>(&self, py: Python<'py>, slot: usize) -> PyResult<Bound<'py, PyList>> {
+        reader::requests(py, self.slot(slot)?)
     }
 
     fn reset(&self, slot: usize, worker: u64, generation: u64) -> PyResult<()> {

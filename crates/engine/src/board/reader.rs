@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::layout::{Slot, Word, HISTOGRAMS, NAMED, STATES, WAITING};
-use super::text;
+use super::{series, text};
 
 /// Everything the slot says. Numbers are of this moment or of one shortly before.
 pub(super) fn snapshot<'py>(py: Python<'py>, slot: &Slot) -> PyResult<Bound<'py, PyDict>> {
@@ -23,6 +23,18 @@ pub(super) fn snapshot<'py>(py: Python<'py>, slot: &Slot) -> PyResult<Bound<'py,
     waiting.sort_by_key(|(_, since)| *since);
     let waiting = waiting.into_iter().map(|found| line(py, found)).collect::<PyResult<Vec<_>>>()?;
     all.set_item("waiting", waiting)?;
+    Ok(all)
+}
+
+/// The requests that were answered, by what they were.
+pub(super) fn requests<'py>(py: Python<'py>, slot: &Slot) -> PyResult<Bound<'py, PyList>> {
+    let all = PyList::empty(py);
+    for place in 0..series::SERIES {
+        if let Some(found) = series::read(slot, place) {
+            let what = (found.method, found.scheme, found.version, found.status, found.route);
+            all.append((what, PyList::new(py, found.buckets)?, found.sum))?;
+        }
+    }
     Ok(all)
 }
 

@@ -11,6 +11,7 @@ use super::beat::Beat;
 use super::layout::{Histogram, Slot, Word, CLEARED};
 use super::map::{Map, OwnSlot};
 use super::sampler::Sampler;
+use super::series::{method, Series};
 use super::text;
 use super::waiting::Waiting;
 use crate::io::clock;
@@ -22,6 +23,7 @@ pub(crate) struct Board {
     pub(super) arrivals: Arrivals,
     pub(super) beat: Beat,
     pub(super) waiting: Waiting,
+    pub(super) series: Series,
     pub(super) turns: u64,
     /// The first step is made where the request is started, and not by a later pass of the loop.
     eager: bool,
@@ -35,6 +37,15 @@ pub(crate) struct Times {
     started: u64,
     /// When the request had come, while its first step has not been seen.
     arrived: u64,
+    method: u8,
+}
+
+/// A request that has got its response: how long it took, in nanoseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Answered {
+    pub(super) duration: u64,
+    pub(super) status: u16,
+    pub(super) method: u8,
 }
 
 impl Board {
@@ -56,6 +67,7 @@ impl Board {
             arrivals: Arrivals::new(now),
             beat: Beat::new(now),
             waiting: Waiting::default(),
+            series: Series::default(),
             turns: 0,
             eager,
             process,
@@ -113,6 +125,7 @@ impl Board {
         let mut times = Times {
             started: queued.unwrap_or(now),
             arrived: queued.unwrap_or_else(|| self.arrivals.arrived(now, socket)),
+            method: method(line),
         };
         if self.eager {
             self.slot.count(Histogram::DispatchDelay, now.saturating_sub(times.arrived));
@@ -144,13 +157,15 @@ impl Board {
         }
     }
 
-    /// The response is complete.
+    /// The response is complete. What is returned, once, is to be counted with [`Board::count_request`].
     #[inline]
-    pub(crate) fn answered(&self, times: &mut Times) {
-        if times.started != 0 {
-            let now = clock::precise_ns();
-            self.slot.count(Histogram::Latency, now.saturating_sub(std::mem::take(&mut times.started)));
+    pub(crate) fn answered(&self, times: &mut Times, status: u16) -> Option<Answered> {
+        if times.started == 0 {
+            return None;
         }
+        let duration = clock::precise_ns().saturating_sub(std::mem::take(&mut times.started));
+        self.slot.count(Histogram::Latency, duration);
+        Some(Answered { duration, status, method: times.method })
     }
 
     /// The engine's counters, once per turn.
@@ -161,6 +176,9 @@ impl Board {
         slot.set(Word::HandedOver, stats.handed_over);
         slot.set(Word::TakenOver, stats.taken_over);
         slot.set(Word::Refused, stats.refused + stats.overloaded);
+        slot.set(Word::Overloaded, stats.overloaded);
+        slot.set(Word::EngineFaults, stats.engine_faults);
+        slot.set(Word::WebsocketsOpened, stats.websockets);
         slot.set(Word::TimedOut, stats.timed_out);
         slot.set(Word::ApplicationErrors, stats.application_errors);
         slot.set(Word::BytesReceived, stats.bytes_received);

@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use swell_wire::h1::cycle::Response;
 
+use super::count::{self, Ended};
 use super::{admit, read};
 use crate::access::End;
 use crate::conn::{Conn, Protocol, DRAIN_MAX};
@@ -23,7 +24,7 @@ use crate::ws;
 
 /// The response is completely encoded: decide what the connection does next.
 pub(crate) fn conclude(inner: &mut Inner, key: Key) {
-    let Inner { conns, wakes, deadlines, access, board, draining, .. } = inner;
+    let Inner { conns, wakes, deadlines, access, board, draining, ended, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     let Protocol::Http(exchange) = &mut conn.protocol else { return };
     wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
@@ -34,7 +35,9 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
         access.write(record, exchange.body.received, End::Complete);
     }
     if let Some(board) = board {
-        board.answered(&mut exchange.times);
+        let answered = board.answered(&mut exchange.times, exchange.answer.status);
+        let link = Link { key, serial: conn.serial, websocket: false };
+        ended.extend(answered.map(|answered| Ended { link, running: exchange.task, answered }));
     }
     // The head may have left before the drain began.
     let keep_alive = exchange.answer.keep_alive && !*draining;
@@ -85,6 +88,9 @@ pub(crate) fn suspended_over(
             over(py, core, running.link, None, true);
         } else {
             task_over(py, core, running.link, task);
+        }
+        if let Some(scope) = &running.scope {
+            count::stepped(core, running.link, scope.bind(py));
         }
         core.schedule_if_needed(py);
     }

@@ -11,7 +11,7 @@ use swell_wire::h1::cycle::Response;
 use swell_wire::h1::line::parse_request_line;
 
 use super::read::Parsed;
-use super::{finish, receive, send};
+use super::{count, finish, receive, send};
 use crate::access::{AccessLog, Record};
 use crate::board::Board;
 use crate::conn::{Answering, Conn, Exchange, Protocol, RequestBody, Running};
@@ -324,6 +324,9 @@ pub(crate) fn start(
         Ok(Stepped::Suspended) => {}
         Err(error) => finish::raised(py, core, link, error),
     }
+    if !link.websocket {
+        count::stepped(core, link, scope);
+    }
 }
 
 /// The access log measures up to the first step.
@@ -396,7 +399,8 @@ fn step<'py>(
             _ => Default::default(),
         };
         let task = task.clone().unbind();
-        let running = inner.tasks.insert(Running { task, link, cancelled: false, since, place });
+        let scope = (inner.board.is_some() && !link.websocket).then(|| scope.clone().unbind());
+        let running = inner.tasks.insert(Running { task, link, cancelled: false, since, place, scope });
         if let Some(conn) = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial) {
             match &mut conn.protocol {
                 Protocol::Http(exchange) => exchange.task = Some(running),

@@ -1,10 +1,12 @@
 //! HTTP/1.1 between the wire crate's events and the application: reading, launching, `receive`, `send`, finishing.
 
 mod admit;
+pub(crate) mod count;
 pub(crate) mod files;
 pub(crate) mod finish;
 pub(crate) mod launch;
 pub(crate) mod rate;
 pub(crate) mod read;
 pub(crate) mod receive;
+mod route;
 pub(crate) mod send;
