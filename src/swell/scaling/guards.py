@@ -61,7 +61,7 @@ def upstream(view: View) -> str:
 
 def _host_cpu(view: View, policy: Policy, current: int) -> Guard | None:
     """None at all on a busy machine; on another as many as it has cores for, by what a worker takes now."""
-    if view.host_cpu is None:
+    if view.host_cpu is None or policy.host_cpu is None:
         return None
     if view.host_cpu >= policy.host_cpu:
         text = f"host CPU {words.percent(view.host_cpu)} ≥ {words.percent(policy.host_cpu)}: needs more machines"

@@ -99,9 +99,11 @@ class Policy:
         "A count at which the delay passed its target is not returned to under that load for this time.",
         "Ours: delays are no linear function of the load, so only trying tells.",
     )  # fmt: skip
-    host_cpu: float = row(
-        SHARE, 0.8, 0.1, 1.0, "Guard: no worker is added while the machine's or the container's CPU is this busy.",
-        "FrankenPHP does not add threads above 80 % CPU.",
+    host_cpu: float | None = row(
+        SHARE, 0.8, 0.1, 1.0,
+        "Guard: no worker is added while the machine's or the container's CPU is this busy. Off: for a machine whose "
+        "other jobs give way.",
+        "FrankenPHP does not add threads above 80 % CPU.", off=True,
     )  # fmt: skip
     throttled: float = row(
         SHARE, 0.25, 0.01, 1.0,

@@ -39,6 +39,8 @@ class Commands:
         self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
         self.upgrade: Upgrade | None = None
+        self.why: Callable[[], str | None] = lambda: None
+        """Why the load asks for as many workers as there are; None where it is not asked."""
 
     def status(self) -> dict[str, Any]:
         """What every worker does."""
@@ -79,19 +81,26 @@ class Commands:
         """Why the number of workers is what it is."""
         parent = self._parent
         bounds = f"{parent.minimum}" if parent.minimum == parent.maximum else f"{parent.minimum}..{parent.maximum}"
-        why = self._decisions[-1]["text"] if self._decisions else "as configured"
+        why = self.why() or (self._decisions[-1]["text"] if self._decisions else "as configured")
         return {"now": f"{parent.target} of {bounds}: {why}", "decisions": list(self._decisions)[-last:]}
 
     def decided(
-        self, after: int, rule: str, text: str, guard: str | None = None, inputs: dict[str, Any] | None = None
+        self,
+        after: int,
+        rule: str,
+        text: str,
+        guard: str | None = None,
+        inputs: dict[str, Any] | None = None,
+        details: str = "",
     ) -> None:
-        """Keeps a decision, logs it and carries it out."""
+        """Keeps a decision, logs it with `details` and carries it out. One that changes nothing is told like others."""
         before = self._parent.target
         entry = Decision(
             at=time.time(), before=before, after=after, rule=rule, guard=guard, inputs=inputs or {}, text=text
         )
         self._decisions.append(entry)
-        log.info("workers %d → %d: %s", before, after, text)
+        change = f"{before} → {after}" if after != before else f"stay {after}"
+        log.info("workers %s: %s%s", change, text, f" ({details})" if details else "")
         self._parent.set_target(after, text)
 
     async def scale(self, minimum: int | None, maximum: int | None, count: int | None) -> dict[str, Any]:
@@ -115,7 +124,11 @@ class Commands:
             wanted = min(max(parent.target, parent.minimum), parent.maximum)
         if wanted != parent.target:
             self.decided(wanted, "command", f"asked for {wanted}")
-        return {"text": f"{parent.target} workers ({parent.minimum}..{parent.maximum})"}
+        number = f"{parent.target} worker{'' if parent.target == 1 else 's'}"
+        if parent.minimum == parent.maximum:
+            return {"text": f"{number}, whatever the load"}
+        until = " until the load asks for another number," if count is not None else ""
+        return {"text": f"{number}{until} within {parent.minimum}..{parent.maximum}"}
 
     def step(self, by: int) -> None:
         """SIGTTIN and SIGTTOU: one more, one fewer."""

@@ -17,6 +17,8 @@ from socket import socket
 
 from swell.config import Config
 from swell.errors import StartupError, SwellError
+from swell.scaling import read_policy
+from swell.supervisor.autoscale import Autoscaler
 from swell.supervisor.changes import Changes
 from swell.supervisor.commands import Commands
 from swell.supervisor.control.server import ControlServer
@@ -27,7 +29,7 @@ from swell.supervisor.machine import usable_cores
 from swell.supervisor.parent import Parent
 from swell.supervisor.reaper import become_subreaper
 from swell.supervisor.reload import impatient, watch_and_reload
-from swell.supervisor.runtime import default_name, runtime_directory
+from swell.supervisor.runtime import default_name, runtime_directory, state_directory
 from swell.supervisor.slots import Slots, slots_for
 from swell.supervisor.spawn import Template, can_fork_here
 from swell.supervisor.standin import become, block_signals
@@ -72,6 +74,7 @@ class _Instance:
         handover = Handover.take(os.environ)
         self.changes = stack.enter_context(Changes(config)) if config.reload else None
         config = impatient(config) if config.reload else config
+        policy = read_policy(config.scale_policy)
         cores = usable_cores()
         bounds = config.workers.within(cores)
         maximum = bounds.maximum or bounds.minimum
@@ -101,6 +104,9 @@ class _Instance:
         self.parent.on_serving = self._say_addresses
         self.listeners = listeners
         self.commands = Commands(self.parent, directory.name, listeners.addresses)
+        self.autoscaler = Autoscaler(
+            self.parent, self.commands, policy, lambda: state_directory(directory.name, config.state_dir)
+        )
         self.control = None if directory.listener is None else ControlServer(self.commands, directory.listener)
         notifier = Notifier()
         self.reporter = Reporter(notifier, self.parent)
@@ -131,6 +137,7 @@ class _Instance:
         for number, action in actions.items():
             loop.add_signal_handler(number, action)
         self.upgrade.start()
+        self.autoscaler.start()
         watching = None
         try:
             if self.takeover is not None:
@@ -142,6 +149,7 @@ class _Instance:
                 watching = loop.create_task(watch_and_reload(self.changes, self.parent))
             code = await self.parent.run(self.template)
         finally:
+            self.autoscaler.stop()
             await self.upgrade.finish()
             if watching is not None:
                 watching.cancel()

@@ -82,6 +82,8 @@ class Parent:
         self.generation = Generation(1, None)
         self.on_serving: Callable[[], None] = lambda: None
         self.on_ending: Callable[[], None] = lambda: None
+        self.on_waiting: Callable[[], None] = lambda: None
+        """A connection waits and there is no worker: who knows why there is none may set the target."""
         self._wiring = wiring
         self._listeners = listeners
         self._groups = groups
@@ -256,7 +258,8 @@ class Parent:
         self._deal()
         for worker in leaving:
             self._drain(worker)
-        self._watch_listeners(self.target == 0 and not self.workers)
+        # Who is finishing takes nothing more, and may take long over it.
+        self._watch_listeners(self.target == 0 and not any(w.accepting for w in self.workers.values()))
         self._tell_changed()
 
     def _tell_changed(self) -> None:
@@ -349,7 +352,9 @@ class Parent:
     def _awaken(self) -> None:
         self._watch_listeners(False)
         self.state = "running"
-        self.set_target(1, "a connection arrived while there was no worker")
+        self.on_waiting()
+        if self.target == 0:
+            self.set_target(1, "a connection arrived while there was no worker")
 
     def set_target(self, number: int, why: str) -> None:
         """How many workers there should be."""

@@ -8,6 +8,7 @@ becomes the worker (`template`, `child`), used by `Server`.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from swell._core import Engine, Scoreboard
 from swell.worker.channel import Channel, Message
+from swell.worker.pools import Pools
 from swell.worker.probe import Probe
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Attachment:
         self._channel = channel
         self._probe = probe
         self._board = Scoreboard(wiring.board)
+        self.pools = Pools(functools.partial(self._board.note, seat.slot))
         self._server: Server | None = None
         self._engine: Engine | None = None
         probe.start()
@@ -83,6 +86,7 @@ class Attachment:
         self._probe.loop = loop
         self._channel.watch(loop, self._obey, self._orphaned)
         self._channel.send({"is": "phase", "phase": "lifespan startup"})
+        self.pools.start(loop)
 
     def started(self, engine: Engine) -> None:
         """The application has started: nothing is accepted before the parent says from which sockets."""

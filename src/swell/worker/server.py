@@ -144,6 +144,8 @@ class Server:
                 application = load_application(self.config) if self._application is None else self._application
                 if isinstance(application, WsgiBridge):
                     stack.callback(application.close)
+                    if self._attachment is not None:
+                        self._attachment.pools.add(application.pool)
                 if handle_signals:
                     numbers = SIGNALS if self._attachment is None else (signal.SIGTERM,)
                     stack.enter_context(delivered(loop, self._on_signal, numbers))

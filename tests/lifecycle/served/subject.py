@@ -106,6 +106,14 @@ async def sleep(name: str, scope: Scope, receive: Receive, send: Send) -> None:
     await respond(send, signature(name))
 
 
+async def burn(name: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Computes for so many seconds of CPU time, in the loop."""
+    end = time.thread_time() + float(name)
+    while time.thread_time() < end:
+        pass
+    await respond(send, signature(name))
+
+
 async def gil(name: str, scope: Scope, receive: Receive, send: Send) -> None:
     """Blocks the whole interpreter: a call into C that keeps the GIL."""
     ctypes.PyDLL(None).usleep(int(float(name) * 1e6))
@@ -129,5 +137,6 @@ async def eat(name: str, scope: Scope, receive: Receive, send: Send) -> None:
 
 
 ROUTES: dict[str, Callable[[str, Scope, Receive, Send], Awaitable[None]]] = {
-    handler.__name__: handler for handler in (answer, stream, upload, wait, pool, spin, sleep, gil, crash, leave, eat)
+    handler.__name__: handler
+    for handler in (answer, stream, upload, wait, pool, spin, sleep, burn, gil, crash, leave, eat)
 }
