@@ -496,8 +496,9 @@ def test_the_sampler_lives_as_long_as_the_engine_and_holds_no_descriptors(
     board: Scoreboard, serve: Callable[..., Any]
 ) -> None:
     async def scenario(server: InProcess) -> None:
+        await wait_until(lambda: len(samplers()) == 1)  # it gives itself its name
         [thread] = samplers()
-        assert descriptors(thread) == ["statm", "syscall"]
+        await wait_until(lambda: descriptors(thread) == ["statm", "syscall"])
         assert blocked_signals(thread) >> (signal.SIGTERM - 1) & 1
         await wait_until(lambda: board.read(2)["rss_bytes"] > 1 << 20)
         assert board.read(2)["cpu_ns"] > 0
