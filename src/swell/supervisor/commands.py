@@ -144,8 +144,8 @@ class Commands:
             now = time.monotonic()
             # Who signals a process and its whole group, as timeout(1) does, means it once.
             if now - last > ONE_SIGNAL:
+                last = now
                 self._parent.end(number.name)
-            last = now
 
         return received
 

@@ -96,10 +96,10 @@ class _Instance:
         stack.callback(slots.close)
         wiring = Wiring(slots.board.path, [one.fileno() for one in listeners.sockets], slots.inboxes, slots.outboxes)
         ours = [directory.listener, *(() if handover is None else (handover.talk, handover.reports))]
+        self.early = stack.enter_context(_postponed())
         self.template = _template(config, wiring, [one for one in ours if one is not None])
         if self.template is not None:
-            # A signal may interrupt us before there is a loop on which it ends the template.
-            stack.callback(self.template.close)
+            stack.callback(self.template.close)  # it may be importing, and would not notice that we are gone
         self.parent = Parent(config, bounds, wiring, slots, listeners.sockets, listeners.groups)
         self.parent.on_serving = self._say_addresses
         self.listeners = listeners
@@ -136,6 +136,8 @@ class _Instance:
         }
         for number, action in actions.items():
             loop.add_signal_handler(number, action)
+        for number in self.early:
+            actions[number]()
         self.upgrade.start()
         self.autoscaler.start()
         watching = None
@@ -192,9 +194,24 @@ def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Templat
 
 @contextlib.contextmanager
 def _interrupted() -> Iterator[None]:
-    """Until the loop takes signals, SIGTERM is like Ctrl-C."""
+    """Until there is something to give back in order, SIGTERM is like Ctrl-C."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _postponed() -> Iterator[list[signal.Signals]]:
+    """From the first child process until the loop takes signals, they are kept. A new program does not inherit that."""
+    came: list[signal.Signals] = []
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(signal.Signals(number))) for number in numbers
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -111,6 +111,8 @@ class Parent:
         self._loop = asyncio.get_running_loop()
         self.reaper.start(self._loop)
         self.generation = Generation(1, template)
+        if self.ending and template is not None:  # the signal came before us
+            self._loop.call_soon(template.close)  # once `_prepare` listens for its end
         try:
             try:
                 await self._prepare(self.generation)
@@ -271,7 +273,8 @@ class Parent:
         """How many workers of this generation there should be: one, until one has been ready."""
         if self.generation.confirmed:
             return self.target
-        return 0 if self.generation.broken else 1
+        failed = self._trial is not None and self._trial.done()
+        return 0 if self.generation.broken or failed else 1
 
     def _keepers(self) -> list[Worker]:
         return [w for w in self.workers.values() if self._is_kept(w)]
