@@ -98,9 +98,9 @@ class Crooked:
     def _serve_one(self, sock: socket.socket, file: object, answered: int) -> bool:
         """True while the connection goes on."""
         if self.fault is Fault.UNREAD_ALWAYS or (self.fault is Fault.UNREAD and answered == 5):
-            sock.recv(1, socket.MSG_PEEK)  # it has come, and is not read
+            came = len(sock.recv(1, socket.MSG_PEEK))  # it is there, and is not read
             with self._lock:
-                self.faults += 1
+                self.faults += came
             return False
         read = file.readline  # type: ignore[attr-defined]
         line: bytes = read()
