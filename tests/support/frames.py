@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import random
 import zlib
 from dataclasses import dataclass
 
@@ -30,6 +30,10 @@ class Frame:
         return int.from_bytes(self.payload[:2], "big") if self.payload else None
 
 
+# The same in every run, so that cases have the same names in every process.
+MASKS = random.Random(6455)
+
+
 def frame(
     opcode: int,
     payload: bytes = b"",
@@ -52,7 +56,7 @@ def frame(
         head += bytes([mask_bit | length])
     if not masked:
         return head + payload
-    mask = os.urandom(4)
+    mask = MASKS.randbytes(4)
     keys = (mask * (len(payload) // 4 + 1))[: len(payload)]
     mixed = int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")
     return head + mask + mixed.to_bytes(len(payload), "big")
