@@ -36,7 +36,9 @@ $(VENV)/tested: $(VENV)/built tests/requirements.txt
 
 test: $(VENV)/tested ## Run all tests (ARGS="-k name" for some of the Python ones)
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo test --quiet --workspace
-	$(BIN)/python -m pytest $(ARGS)
+	@# Most tests wait for most of their time. With 5 pytest says that ARGS leaves nothing of a half.
+	$(BIN)/python -m pytest -n $(shell expr $$(nproc) + 1) --dist loadfile -m 'not alone' $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? -eq 5 ]
 
 check: $(VENV)/tested ## Lint, types, formats, the native stub, licences
 	$(BIN)/ruff check .

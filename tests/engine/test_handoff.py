@@ -373,6 +373,7 @@ def visited(workers: Fleet, target: str, arrivals: list[float]) -> list[tuple[fl
     return answers
 
 
+@pytest.mark.alone
 def test_one_slow_worker_gets_few_connections(tmp_path: Path) -> None:
     """Worker 0 holds its loop for 50 ms per request, the others for 10 ms. Connections come at random times, each with
     one request. With an even spread, a quarter of them would take 50 ms and more."""

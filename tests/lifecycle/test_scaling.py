@@ -15,6 +15,8 @@ import pytest
 from lifecycle.elastic import SECONDS, Elastic, calling, elastic
 from swell.supervisor.host import Host
 
+pytestmark = pytest.mark.alone
+
 # At being quick, on a machine with other jobs.
 ATTEMPTS = 3
 # What Python gives the loop's executor.
