@@ -72,9 +72,10 @@ autobahn: $(VENV)/tested ## Autobahn's 517 WebSocket cases; writes docs/autobahn
 h1spec: $(VENV)/tested ## uNetworking's h1spec; H1SPEC=DIR names a checkout of it
 	$(BIN)/python tools/h1spec/run.py $(H1SPEC)
 
-docs: build ## Make the tables of options, limits and scaling parameters anew
+docs: build ## Make the tables of options, limits, scaling parameters and metrics anew
 	$(BIN)/python -m swell.config.docs docs
 	$(BIN)/python -m swell.scaling.docs docs
+	$(BIN)/python -m swell.telemetry.metrics.docs docs
 
 format: $(VENV)/tested ## Format everything
 	$(BIN)/ruff check --fix .

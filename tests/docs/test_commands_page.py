@@ -9,7 +9,7 @@ import pytest
 
 from swell import cli
 from swell.cli import main
-from swell.supervisor.control.app import _ROUTES
+from swell.supervisor.control.app import ROUTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 REMOTE = {"status", "scale", "reload", "restart", "drain", "stop", "explain"}
@@ -19,7 +19,7 @@ def test_every_command_and_every_route_is_there() -> None:
     assert set(cli._COMMANDS) > REMOTE
     assert set(re.findall(r"^    swell (\w+)", PAGE, re.M)) == REMOTE
     routes = {(method, path) for method, path in re.findall(r"`(GET|POST) (/v1/\w+)", PAGE)}
-    assert routes == {(route.method, path) for path, route in _ROUTES.items()}
+    assert routes == {(route.method, f"/v1/{name}") for name, route in ROUTES.items()}
 
 
 @pytest.mark.parametrize("command", sorted(REMOTE))

@@ -21,6 +21,7 @@ from typing import Any
 
 from swell import __version__
 from swell.errors import StartupError
+from swell.supervisor.control.app import ControlApplication
 from swell.supervisor.control.protocol import CommandFailed
 from swell.supervisor.control.server import ControlServer
 from swell.supervisor.instance import InstanceDirectory
@@ -125,7 +126,7 @@ class FakeInstance:
 async def serving(instance: FakeInstance, directory: InstanceDirectory) -> AsyncIterator[ControlServer]:
     """The control socket on the running loop."""
     assert directory.listener is not None
-    server = ControlServer(instance, directory.listener)
+    server = ControlServer(ControlApplication(instance), directory.listener)
     await server.start()
     try:
         yield server

@@ -6,11 +6,13 @@ whether a file that an option names exists.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from swell.config.address import TcpAddress, parse_address
 from swell.config.workers import WorkerRange
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def contradictions(config: Config) -> Iterator[str]:
     """One line for each, with what to do."""
     yield from _addresses(config)
     yield from _processes(config)
+    yield from _admin(config)
     yield from _limits(config)
     yield from _files(config)
     if config.interface == "wsgi" and config.lifespan == "on":
@@ -59,6 +62,34 @@ def _processes(config: Config) -> Iterator[str]:
         yield f"--name {config.name}: use letters, digits, '.', '_' and '-', at most 64 of them"
     if config.limit_max_requests_jitter and config.limit_max_requests is None:
         yield "--limit-max-requests-jitter is added to --limit-max-requests, which is off: set it too"
+
+
+def _admin(config: Config) -> Iterator[str]:
+    if config.admin is None:
+        for flag, given in (
+            ("--admin-token-file", config.admin_token_file),
+            ("--admin-read-only", config.admin_read_only),
+        ):
+            if given:
+                yield f"{flag} is about --admin, which is off: set it too"
+        return
+    try:
+        address = parse_address(config.admin)
+    except ValueError:
+        address = None
+    if not isinstance(address, TcpAddress):
+        yield f"--admin {config.admin}: write HOST:PORT, such as 127.0.0.1:9000"
+    elif config.admin_token_file is None and not _is_here(address.host):
+        yield f"--admin {config.admin} can be reached from elsewhere: set --admin-token-file, or use 127.0.0.1"
+    if config.admin_token_file is not None and not os.path.isfile(config.admin_token_file):
+        yield f"--admin-token-file {config.admin_token_file}: there is no such file"
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _limits(config: Config) -> Iterator[str]:

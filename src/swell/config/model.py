@@ -18,6 +18,7 @@ from swell.config.nearest import unknown
 from swell.config.option import Option, ask
 from swell.config.sections import (
     SECTIONS,
+    Admin,
     Application,
     Http,
     Limits,
@@ -46,7 +47,7 @@ def find_option(name: str) -> Option | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Application, Listen, Workers, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs):
+class Config(Application, Listen, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs):
     """All options. Durations are seconds, sizes are bytes, `None` is off.
 
     The constructor reads every value as the command line would and raises `ConfigError` for a value out of range, or

@@ -99,6 +99,7 @@ class Commands:
             at=time.time(), before=before, after=after, rule=rule, guard=guard, inputs=inputs or {}, text=text
         )
         self._decisions.append(entry)
+        self._parent.meter.decided(rule, guard, before, after)
         change = f"{before} → {after}" if after != before else f"stay {after}"
         log.info("workers %s: %s%s", change, text, f" ({details})" if details else "")
         self._parent.set_target(after, text)

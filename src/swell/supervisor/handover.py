@@ -30,12 +30,13 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """`talk` is the socket between the two parents, `reports` leads to the process that stands in for both, if there is
-    one. `target` is the number of workers that there were to be."""
+    """`admin` is the socket of --admin, if there is one, `talk` the one between the two parents; `reports` leads to the
+    process that stands in for both, if there is one. `target` is the number of workers that there were to be."""
 
     groups: list[Group]
     directory: Path
     control: socket.socket | None
+    admin: socket.socket | None
     talk: socket.socket
     reports: socket.socket | None
     target: int
@@ -62,11 +63,12 @@ class Handover:
             "groups": groups,
             "directory": str(directory.path),
             "control": None if directory.listener is None else directory.listener.fileno(),
+            "admin": None if directory.admin is None else directory.admin.fileno(),
             "talk": talk.fileno(),
             "reports": None if reports is None else reports.fileno(),
             "target": target,
         }
-        others = [one.fileno() for one in (directory.listener, talk, reports) if one is not None]
+        others = [one.fileno() for one in (directory.listener, directory.admin, talk, reports) if one is not None]
         return json.dumps(said, separators=(",", ":")), [*(one.fileno() for one in listeners.sockets), *others]
 
     @classmethod
@@ -98,12 +100,13 @@ class Handover:
                 sockets = [undo.enter_context(_listener(number, group["name"])) for number in group["descriptors"]]
                 groups.append(Group(str(group["origin"]), sockets, group["inode"]))
             control = opened(said["control"])
+            admin = opened(said.get("admin"))
             talk = undo.enter_context(_socket(said["talk"]))
             reports = opened(said["reports"])
             directory = Path(said["directory"])
             if not directory.is_dir():
                 raise ValueError(f"there is no directory {directory}")
-            found = cls(groups, directory, control, talk, reports, int(said["target"]))
+            found = cls(groups, directory, control, admin, talk, reports, int(said["target"]))
             undo.pop_all()
             return found
 

@@ -61,6 +61,8 @@ class InstanceDirectory:
     name: str
     path: Path
     listener: socket.socket | None
+    # where --admin listens
+    admin: socket.socket | None = None
     # the socket's file and its inode: at the end, a file that has come in its place is left alone
     _bound: tuple[Path, int] | None = None
     _scoreboard: str = _SCOREBOARD
@@ -133,7 +135,7 @@ class InstanceDirectory:
             target = Path(listener.getsockname())
             with contextlib.suppress(OSError):
                 bound = (target, os.stat(target).st_ino)
-        return cls(path.name, path, listener, bound, f"{_SCOREBOARD}-{os.getpid()}", False)
+        return cls(path.name, path, listener, None, bound, f"{_SCOREBOARD}-{os.getpid()}", False)
 
     def write_pid(self) -> None:
         """Says that this process is the instance's parent."""
@@ -147,9 +149,10 @@ class InstanceDirectory:
 
     def release(self) -> None:
         """Lets go of it without removing anything: another process has taken over."""
-        if self.listener is not None:
-            self.listener.close()
-            self.listener = None
+        for one in (self.listener, self.admin):
+            if one is not None:
+                one.close()
+        self.listener = self.admin = None
         self._bound = None
         self._ours = False
 

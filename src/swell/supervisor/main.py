@@ -18,6 +18,9 @@ from socket import socket
 from swell.config import Config
 from swell.errors import StartupError, SwellError
 from swell.scaling import read_policy
+from swell.supervisor.admin.app import AdminApplication
+from swell.supervisor.admin.guard import OWNER, Guard
+from swell.supervisor.admin.listener import guard_of, listener_of
 from swell.supervisor.autoscale import Autoscaler
 from swell.supervisor.changes import Changes
 from swell.supervisor.commands import Commands
@@ -38,7 +41,7 @@ from swell.supervisor.upgrade import Takeover, Upgrade, logical_directory, outli
 from swell.telemetry import set_up
 from swell.worker.attached import Wiring
 from swell.worker.process import raise_file_limit
-from swell.worker.sockets import Listeners
+from swell.worker.sockets import Listeners, describe
 
 __all__ = ["serve"]
 
@@ -91,23 +94,27 @@ class _Instance:
             listeners = inherited = InheritingListeners(config, handover.groups, shards=maximum)
             stack.enter_context(listeners)
             directory = InstanceDirectory.adopt(handover.directory, handover.control)
+        self.directory = directory
         stack.callback(directory.close)
         slots = Slots(directory.scoreboard, slots_for(maximum, cores))
         stack.callback(slots.close)
         wiring = Wiring(slots.board.path, [one.fileno() for one in listeners.sockets], slots.inboxes, slots.outboxes)
-        ours = [directory.listener, *(() if handover is None else (handover.talk, handover.reports))]
+        ours = [directory.listener]
+        ours += () if handover is None else (handover.admin, handover.talk, handover.reports)
         self.early = stack.enter_context(_postponed())
         self.template = _template(config, wiring, [one for one in ours if one is not None])
         if self.template is not None:
             stack.callback(self.template.close)  # it may be importing, and would not notice that we are gone
-        self.parent = Parent(config, bounds, wiring, slots, listeners.sockets, listeners.groups)
+        self.parent = Parent(config, bounds, wiring, slots, listeners.sockets, listeners.groups, listeners.addresses)
         self.parent.on_serving = self._say_addresses
         self.listeners = listeners
         self.commands = Commands(self.parent, directory.name, listeners.addresses)
         self.autoscaler = Autoscaler(
             self.parent, self.commands, policy, lambda: state_directory(directory.name, config.state_dir)
         )
-        self.control = None if directory.listener is None else ControlServer(self.commands, directory.listener)
+        directory.admin = listener_of(config, None if handover is None else handover.admin)
+        guards = ((directory.listener, OWNER), (directory.admin, guard_of(config)))
+        self.controls = [ControlServer(self._admin(guard), one) for one, guard in guards if one is not None]
         notifier = Notifier()
         self.reporter = Reporter(notifier, self.parent)
         reports = None if handover is None else handover.reports
@@ -165,17 +172,24 @@ class _Instance:
             code = await outlive(line)
         return code
 
+    def _admin(self, guard: Guard) -> AdminApplication:
+        parent = self.parent
+        return AdminApplication(
+            self.commands, lambda: parent.meter.snapshot(parent), guard, parent.config.timeout_worker_stuck
+        )
+
     async def _start_control(self) -> None:
-        if self.control is not None:
-            await self.control.start()
+        for control in self.controls:
+            await control.start()
 
     async def _close_control(self) -> None:
-        if self.control is not None:
-            await self.control.close()
+        await asyncio.gather(*(control.close() for control in self.controls))
 
     def _say_addresses(self) -> None:
         for address in self.listeners.addresses:
             log.info("listening on %s", address)
+        if (admin := self.directory.admin) is not None:
+            log.info("probes, metrics and commands on %s", describe(admin))
 
 
 def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template | None:

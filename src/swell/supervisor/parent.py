@@ -19,8 +19,10 @@ from dataclasses import dataclass
 
 from swell.config import Config
 from swell.config.workers import WorkerRange
+from swell.supervisor.backlog import Backlog
 from swell.supervisor.control.protocol import CommandFailed
 from swell.supervisor.crash import StartPolicy, exit_code_of
+from swell.supervisor.meter import Meter
 from swell.supervisor.reaper import Reaper
 from swell.supervisor.recycle import Recycler
 from swell.supervisor.shards import deal
@@ -67,8 +69,9 @@ class Parent:
         slots: Slots,
         listeners: Sequence[socket.socket],
         groups: Sequence[Sequence[int]],
+        addresses: Sequence[str],
     ) -> None:
-        """`listeners` are the sockets of `wiring`; `groups` are those of each address, as indexes."""
+        """`listeners` are the sockets of `wiring`; `groups` are those of each of `addresses`, as indexes."""
         self.config = config
         self.minimum, self.maximum = bounds.minimum, bounds.maximum or bounds.minimum
         self.target = max(self.minimum, 1)
@@ -103,6 +106,7 @@ class Parent:
         self._unread: list[int] = []  # slots of dead workers whose inboxes nobody could take over yet
         self._watchdog = Watchdog(config, self, slots.board.read)
         self._recycler = Recycler(config, self)
+        self.meter = Meter(slots.board, Backlog(listeners, groups, addresses))
 
     # The life of the instance
 
@@ -380,6 +384,7 @@ class Parent:
         if slot is None:
             return False  # when one ends, its slot is free and this is asked again
         self._last_worker += 1
+        self.meter.starts += 1
         channel, end = Channel.pair()
         seat = Seat(self._last_worker, generation.number, slot)
         cause = self._vacancies.popleft() if self._vacancies else self._why
@@ -538,6 +543,7 @@ class Parent:
             state = worker.state
         died_of, lost, details = self._watchdog.autopsy(worker, status)
         self._recycler.gone(worker)
+        self.meter.gone(worker, state, self.ending)
         worker.ended()
         del self.workers[worker.id]
         self.slots.board.set_state(worker.seat.slot, "empty")

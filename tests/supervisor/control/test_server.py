@@ -356,7 +356,7 @@ def test_others_cannot_connect() -> None:
 def test_the_settings_are_valid_on_any_configuration() -> None:
     from swell.supervisor.control.server import _settings
 
-    settings = _settings()
+    settings = _settings(True)
     assert not settings.access_log
     assert settings.limit_body_size == 16 << 10
     assert Config.make("main:app").limit_body_size is None

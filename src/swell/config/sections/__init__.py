@@ -6,6 +6,7 @@ a row here, and nothing anywhere else.
 
 from __future__ import annotations
 
+from swell.config.sections.admin import Admin
 from swell.config.sections.application import Application
 from swell.config.sections.http import Http
 from swell.config.sections.limits import Limits
@@ -18,8 +19,8 @@ from swell.config.sections.websocket import WebSocket
 from swell.config.sections.workers import Workers
 
 __all__ = [
-    "SECTIONS", "Application", "Http", "Limits", "Listen", "Logs", "Proxies", "Reload", "Timeouts", "WebSocket",
-    "Workers",
+    "SECTIONS", "Admin", "Application", "Http", "Limits", "Listen", "Logs", "Proxies", "Reload", "Timeouts",
+    "WebSocket", "Workers",
 ]  # fmt: skip
 
-SECTIONS = (Application, Listen, Workers, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs)
+SECTIONS = (Application, Listen, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs)

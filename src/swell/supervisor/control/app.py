@@ -1,4 +1,5 @@
-"""The ASGI application of the control socket: HTTP and JSON to calls of the `Instance`.
+"""The commands as an ASGI application: HTTP and JSON to calls of the `Instance`. Each path begins with a prefix, `/v1/`
+on the control socket and `/api/` beside it (`swell.supervisor.admin`).
 
     GET  /v1/status             the document of `protocol.Status`
     GET  /v1/explain?last=N     the document of `protocol.Explanation`
@@ -31,7 +32,7 @@ from swell.supervisor.control.protocol import CommandFailed, Instance
 from swell.supervisor.control.requests import bad_request, read_body, read_query, whole_number
 from swell.worker.asgi import Receive, Scope, Send
 
-__all__ = ["ControlApplication"]
+__all__ = ["EXPLAIN_AT_MOST", "EXPLAIN_DEFAULT", "ROUTES", "ClientLeft", "ControlApplication", "Route", "read_whole"]
 
 log = logging.getLogger("swell")
 
@@ -44,7 +45,7 @@ _READY = frozenset({"running", "reloading", "sleeping"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
+class Route:
     """`names` are the query parameters of a GET, the keys of a POST."""
 
     method: str
@@ -125,23 +126,24 @@ async def _stop(instance: Instance, values: Values) -> Answer:
     return HTTPStatus.ACCEPTED, await instance.stop(now)
 
 
-_ROUTES: Mapping[str, _Route] = {
-    "/v1/status": _Route("GET", (), _status),
-    "/v1/explain": _Route("GET", ("last",), _explain),
-    "/v1/health": _Route("GET", (), _health),
-    "/v1/scale": _Route("POST", ("workers", "min", "max", "by"), _scale),
-    "/v1/reload": _Route("POST", (), _reload),
-    "/v1/restart": _Route("POST", ("worker",), _restart),
-    "/v1/drain": _Route("POST", (), _drain),
-    "/v1/stop": _Route("POST", ("now",), _stop),
+ROUTES: Mapping[str, Route] = {
+    "status": Route("GET", (), _status),
+    "explain": Route("GET", ("last",), _explain),
+    "health": Route("GET", (), _health),
+    "scale": Route("POST", ("workers", "min", "max", "by"), _scale),
+    "reload": Route("POST", (), _reload),
+    "restart": Route("POST", ("worker",), _restart),
+    "drain": Route("POST", (), _drain),
+    "stop": Route("POST", ("now",), _stop),
 }
 
 
 class ControlApplication:
     """`running` are the commands that have begun and not ended."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, prefix: str = "/v1/") -> None:
         self._instance = instance
+        self._prefix = prefix
         self.running: set[asyncio.Task[Answer]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,7 +157,7 @@ class ControlApplication:
         except Problem as problem:
             status, document, headers = problem.status, problem.document(), problem.headers
             content_type = b"application/problem+json"
-        except _ClientLeft:
+        except ClientLeft:
             return
         body = json.dumps(document).encode() + b"\n"
         fields = [(b"content-type", content_type), (b"cache-control", b"no-store")]
@@ -166,10 +168,11 @@ class ControlApplication:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         path = scope["path"]
-        route = _ROUTES.get(path)
+        route = ROUTES.get(path.removeprefix(self._prefix)) if path.startswith(self._prefix) else None
         if route is None:
-            guess = nearest(path, _ROUTES)
-            hint = f"did you mean {guess}?" if guess else f"there are {', '.join(_ROUTES)}"
+            known = [self._prefix + name for name in ROUTES]
+            guess = nearest(path, known)
+            hint = f"did you mean {guess}?" if guess else f"there are {', '.join(known)}"
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no {path[:64]}: {hint}")
         allowed = ("GET", "HEAD") if route.method == "GET" else (route.method,)
         if scope["method"] not in allowed:
@@ -177,7 +180,7 @@ class ControlApplication:
             raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, text, {"allow": ", ".join(allowed)})
         is_query = route.method == "GET"
         values: Values = read_query(scope["query_string"], route.names if is_query else ())
-        body = await _body(receive)
+        body = await read_whole(receive)
         if not is_query:
             content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
             values = read_body(body, content_type.decode("latin-1"), route.names)
@@ -209,16 +212,16 @@ class ControlApplication:
             task.exception()  # told to the client, or to nobody if it has left
 
 
-class _ClientLeft(Exception):  # noqa: N818 - it says what happened
+class ClientLeft(Exception):  # noqa: N818 - it says what happened
     """In the middle of its request."""
 
 
-async def _body(receive: Receive) -> bytes:
+async def read_whole(receive: Receive) -> bytes:
     parts: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            raise _ClientLeft
+            raise ClientLeft
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)

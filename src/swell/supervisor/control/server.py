@@ -1,4 +1,4 @@
-"""`ControlServer`: the control application on our own engine, on the parent's loop.
+"""`ControlServer`: the admin application on our own engine, on the parent's loop: on the control socket, and on TCP.
 
 The limits are those of a socket for one person and a few scripts: small bodies, few requests at once, patience for
 commands that take minutes. Who may connect is settled by the socket's mode (`instance`), and once more by the kernel's
@@ -11,12 +11,13 @@ import asyncio
 import contextvars
 import dataclasses
 import logging
-from socket import socket
+from collections.abc import Awaitable
+from socket import AF_UNIX, socket
+from typing import Any, Protocol
 
 from swell._core import Engine
 from swell.config import Config
-from swell.supervisor.control.app import ControlApplication
-from swell.supervisor.control.protocol import Instance
+from swell.worker.asgi import Receive, Scope, Send
 from swell.worker.settings import EngineSettings
 
 __all__ = ["ControlServer"]
@@ -27,7 +28,7 @@ log = logging.getLogger("swell")
 CLOSE_SECONDS = 2.0
 
 
-def _settings() -> EngineSettings:
+def _settings(owner_only: bool) -> EngineSettings:
     settings = EngineSettings.of(
         Config.make(
             "control:app",
@@ -45,15 +46,25 @@ def _settings() -> EngineSettings:
             timeout_write=10,
         )
     )
-    return dataclasses.replace(settings, owner_only=True)
+    return dataclasses.replace(settings, owner_only=owner_only)
+
+
+class Served(Protocol):
+    """An ASGI application with commands: `running` are those that have begun and not ended."""
+
+    @property
+    def running(self) -> set[asyncio.Task[Any]]: ...
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]: ...
 
 
 class ControlServer:
-    """Serves `instance` on `listener`, from `start` to `close`. The socket stays open and stays the caller's."""
+    """Serves an application on `listener`, from `start` to `close`. The socket stays open and stays the caller's.
+    On a Unix socket only its owner is served."""
 
-    def __init__(self, instance: Instance, listener: socket) -> None:
+    def __init__(self, application: Served, listener: socket) -> None:
         self._listener = listener
-        self._application = ControlApplication(instance)
+        self._application = application
         self._engine: Engine | None = None
 
     async def start(self) -> None:
@@ -63,7 +74,12 @@ class ControlServer:
         loop = asyncio.get_running_loop()
         self._listener.setblocking(False)
         engine = Engine(
-            _settings(), loop, self._application, state=None, context=contextvars.copy_context(), report=_report
+            _settings(self._listener.family == AF_UNIX),
+            loop,
+            self._application,
+            state=None,
+            context=contextvars.copy_context(),
+            report=_report,
         )
         loop.add_reader(engine.fileno(), engine.turn)
         engine.listen(self._listener.fileno())

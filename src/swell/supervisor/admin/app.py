@@ -1,0 +1,174 @@
+"""The admin application: paths to answers.
+
+    GET  /livez /readyz /startupz   200 or 503, with a JSON document that says why
+    GET  /metrics                   OpenMetrics or the Prometheus text format
+    GET  /api/openapi.json          what there is below /api/
+    GET  /api/status …  POST /api/scale …   the commands of the control socket, see `control.app`
+    POST /api/session               {"token": …}: a cookie for the page
+    GET  /                          a page that says so
+
+On the control socket the commands are also where they have always been, below /v1/. Knows no sockets; `guard` says who
+may do what. Every answer forbids caches, frames and guesses at its type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from swell.supervisor.admin import health
+from swell.supervisor.admin.guard import COOKIE, Guard, Purpose
+from swell.supervisor.admin.openapi import description
+from swell.supervisor.control.app import ROUTES, ClientLeft, ControlApplication, read_whole
+from swell.supervisor.control.problem import Problem
+from swell.supervisor.control.protocol import Instance
+from swell.supervisor.control.requests import bad_request, read_body
+from swell.telemetry.metrics import Snapshot, expose, families, negotiate
+from swell.worker.asgi import Message, Receive, Scope, Send
+
+__all__ = ["AdminApplication"]
+
+_COMMON = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
+]
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Swell</title>
+<h1>Swell {version}: {state}</h1><ul>{links}</ul></html>
+"""
+_LINKS = ("/livez", "/readyz", "/startupz", "/metrics", "/api/status", "/api/explain", "/api/openapi.json")
+
+Headers = dict[str, str]
+# Status, content type, body, further fields.
+Answer = tuple[HTTPStatus, str, bytes, Mapping[str, str]]
+
+
+class AdminApplication:
+    """`snapshot` is what is measured now, `patience` the parent's with a worker whose loop stands still, in seconds."""
+
+    def __init__(
+        self, instance: Instance, snapshot: Callable[[], Snapshot], guard: Guard, patience: float | None
+    ) -> None:
+        self._snapshot = snapshot
+        self._guard = guard
+        self._patience = patience
+        self._api = ControlApplication(instance, "/api/")
+        self._control = ControlApplication(instance) if guard.is_owner else None
+        self._answers: Mapping[str, Callable[[Headers], Answer]] = {
+            "/livez": lambda _: _judged(health.live(snapshot(), patience)),
+            "/readyz": lambda _: _judged(health.ready(snapshot())),
+            "/startupz": lambda _: _judged(health.started(snapshot())),
+            "/metrics": self._metrics,
+            "/api/openapi.json": lambda _: _json(HTTPStatus.OK, description()),
+            "/": self._page,
+        }
+
+    @property
+    def running(self) -> set[asyncio.Task[Any]]:
+        """The commands that have begun and not ended."""
+        return {*self._api.running, *(() if self._control is None else self._control.running)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted: 403
+            return
+        path = scope["path"]
+        if self._control is not None and path.startswith("/v1/"):
+            await self._control(scope, receive, send)
+            return
+        headers = _headers(scope["headers"])
+        try:
+            self._guard.check(_purpose(scope["method"], path), headers)
+            if path == "/api/session":
+                answer = await self._session(scope, receive, headers)
+            elif path in self._answers:
+                if scope["method"] not in ("GET", "HEAD"):
+                    text = f"{path} takes GET and HEAD, not {scope['method']}"
+                    raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, text, {"allow": "GET, HEAD"})
+                answer = self._answers[path](headers)
+            elif path.startswith("/api/"):
+                await self._api(scope, receive, _with_common(send))
+                return
+            else:
+                raise Problem(HTTPStatus.NOT_FOUND, f"there is no {path[:64]}: there are {', '.join(_LINKS)}")
+        except Problem as problem:
+            body = json.dumps(problem.document()).encode() + b"\n"
+            answer = problem.status, "application/problem+json", body, problem.headers
+        except ClientLeft:
+            return
+        await _send(send, answer)
+
+    def _metrics(self, headers: Headers) -> Answer:
+        content_type = negotiate(headers.get("accept", ""))
+        return HTTPStatus.OK, content_type, expose(families(self._snapshot()), content_type), {}
+
+    def _page(self, headers: Headers) -> Answer:
+        snapshot = self._snapshot()
+        links = "".join(f'<li><a href="{link}">{link}</a></li>' for link in _LINKS)
+        page = _PAGE.format(version=snapshot.version, state=snapshot.state, links=links)
+        return HTTPStatus.OK, "text/html; charset=utf-8", page.encode(), {}
+
+    async def _session(self, scope: Scope, receive: Receive, headers: Headers) -> Answer:
+        if scope["method"] != "POST":
+            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "/api/session takes POST", {"allow": "POST"})
+        values = read_body(await read_whole(receive), headers.get("content-type", ""), ("token",))
+        token = values.get("token")
+        if not isinstance(token, str):
+            raise bad_request('say {"token": "…"}, with what is in the file of --admin-token-file')
+        secure = "; Secure" if scope["scheme"] == "https" else ""
+        cookie = f"{COOKIE}={self._guard.session(token)}; HttpOnly; SameSite=Strict; Path=/{secure}"
+        status, kind, body, _ = _json(HTTPStatus.OK, {"text": "signed in"})
+        return status, kind, body, {"set-cookie": cookie}
+
+
+def _purpose(method: str, path: str) -> Purpose:
+    if path in ("/livez", "/readyz", "/startupz"):
+        return Purpose.PROBE
+    if path == "/api/session":
+        return Purpose.SIGN_IN
+    route = ROUTES.get(path.removeprefix("/api/"))
+    # What changes something is never done by GET, so the method decides, and the route once more.
+    changes = method not in ("GET", "HEAD") or (route is not None and route.method != "GET")
+    return Purpose.CHANGE if changes else Purpose.READ
+
+
+def _headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    found: Headers = {}
+    for name, value in fields:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _judged(judgement: tuple[bool, dict[str, Any]]) -> Answer:
+    fine, document = judgement
+    return _json(HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE, document)
+
+
+def _json(status: HTTPStatus, document: Mapping[str, Any]) -> Answer:
+    return status, "application/json", json.dumps(document).encode() + b"\n", {}
+
+
+def _with_common(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            others = [field for field in message["headers"] if field[0] != b"cache-control"]
+            message = {**message, "headers": [*others, *_COMMON]}
+        await send(message)
+
+    return sending
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    status, kind, body, more = answer
+    fields = [(b"content-type", kind.encode()), *_COMMON]
+    fields += [(name.encode(), value.encode()) for name, value in more.items()]
+    with contextlib.suppress(OSError):  # who asked has left
+        await send({"type": "http.response.start", "status": int(status), "headers": fields})
+        await send({"type": "http.response.body", "body": body})

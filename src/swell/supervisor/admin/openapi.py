@@ -1,0 +1,123 @@
+"""The interface below `/api/` in the words of OpenAPI 3.1, made from the routes. A test checks it against them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from swell import __version__
+from swell.supervisor.control.app import EXPLAIN_AT_MOST, EXPLAIN_DEFAULT, ROUTES
+
+__all__ = ["description"]
+
+_SUMMARIES = {
+    "status": "The instance and every worker, with what each is doing now.",
+    "explain": "Why the number of workers is what it is, and the latest decisions with their inputs.",
+    "health": "200 while the instance serves, 503 while it starts or ends.",
+    "scale": "Set the number of workers, or the range within which it may move.",
+    "reload": "Replace all workers by new ones with the code as it is now. Answers when they serve.",
+    "restart": "Replace one worker, without loss. Answers when its successor serves.",
+    "drain": "End the instance after the configured grace.",
+    "stop": "End the instance, gracefully or at once.",
+}
+_COUNT = {"type": "integer", "minimum": 0}
+_PROPERTIES: dict[str, dict[str, Any]] = {
+    "workers": {"type": "integer", "minimum": 1, "description": "Exactly so many."},
+    "min": {**_COUNT, "description": "At least so many; 0 lets an idle instance sleep."},
+    "max": {"type": "integer", "minimum": 1, "description": "At most so many."},
+    "by": {"type": "integer", "description": "So many more, or fewer."},
+    "worker": {**_COUNT, "description": "The worker's id, from the status."},
+    "now": {"type": "boolean", "default": False, "description": "Without waiting for anybody."},
+}
+_LAST = {
+    "name": "last",
+    "in": "query",
+    "description": "How many decisions.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": EXPLAIN_AT_MOST, "default": EXPLAIN_DEFAULT},
+}
+_FIELD = {
+    "name": "Swell-Admin",
+    "in": "header",
+    "required": True,
+    "description": "Any value; keeps pages of other sites from asking. Not needed on the control socket.",
+    "schema": {"type": "string"},
+}
+_SUCCESS = {"drain": "202", "stop": "202"}
+
+
+@cache
+def description() -> dict[str, Any]:
+    """The document."""
+    paths = {f"/api/{name}": {route.method.lower(): _operation(name)} for name, route in ROUTES.items()}
+    for probe, text in (
+        ("live", "Whether no restart is needed: the parent answers and event loops come round."),
+        ("ready", "Whether a new connection would be served."),
+        ("startup", "Whether the application has started."),
+    ):
+        paths[f"/{probe}z"] = {"get": _probe(probe, text)}
+    paths["/metrics"] = {
+        "get": {
+            "operationId": "metrics",
+            "summary": "OpenMetrics or the Prometheus text format, as the Accept field asks.",
+            "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {}}}, "401": _problem()},
+        }
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Swell's admin interface", "version": __version__},
+        "paths": paths,
+        "security": [{}, {"token": []}, {"session": []}],
+        "components": {
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "swell-admin"},
+            },
+            "schemas": {
+                "Problem": {
+                    "type": "object",
+                    "description": "RFC 9457",
+                    "required": ["type", "title", "status", "detail"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                    },
+                }
+            },
+        },
+    }
+
+
+def _operation(name: str) -> dict[str, Any]:
+    route = ROUTES[name]
+    answer = {"description": "Done, or begun.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    refusals = ("400", "401", "403", "404", "409") if route.method == "POST" else ("400", "401", "403")
+    operation: dict[str, Any] = {
+        "operationId": name,
+        "summary": _SUMMARIES[name],
+        "responses": {_SUCCESS.get(name, "200"): answer, **{status: _problem() for status in refusals}},
+    }
+    if name == "health":
+        operation["responses"]["503"] = answer
+    if route.method == "GET":
+        operation["parameters"] = [_LAST] if "last" in route.names else []
+        return operation
+    operation["parameters"] = [_FIELD]
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key: _PROPERTIES[key] for key in route.names},
+    }
+    operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    return operation
+
+
+def _probe(name: str, text: str) -> dict[str, Any]:
+    answer = {"description": "Why.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {"operationId": f"{name}z", "summary": text, "security": [{}], "responses": {"200": answer, "503": answer}}
+
+
+def _problem() -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": "Refused.", "content": {"application/problem+json": {"schema": schema}}}

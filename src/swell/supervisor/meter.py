@@ -1,0 +1,116 @@
+"""What the parent counts, and the whole of what is measured at one moment.
+
+`Meter` keeps what ends with a worker: its counters, and why it ended. `Meter.snapshot` puts that together with the
+scoreboard and the state of the parent; `swell.telemetry.metrics` makes text of it. A scrape reads shared memory
+only, so it costs the workers nothing and answers whatever state they are in.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from swell import __version__
+from swell._core import Scoreboard
+from swell.supervisor.backlog import Backlog
+from swell.supervisor.memory import resident
+from swell.supervisor.workers import State, Worker
+from swell.telemetry.metrics import Snapshot, Totals, WorkerReading
+
+if TYPE_CHECKING:
+    from swell.supervisor.parent import Parent
+
+__all__ = ["Meter", "cause_of"]
+
+# In the reasons that the parent gives for the end of a worker, and the word for it in the metrics.
+_CAUSES = (
+    ("--limit-max-rss", "memory"),
+    ("--limit-max-age", "age"),
+    ("limit_max_requests", "requests"),
+    ("stood still", "stuck"),
+    ("a restart was asked for", "command"),
+    ("its code was replaced", "reload"),
+    ("scaled down", "scaled down"),
+)
+
+
+def cause_of(worker: Worker, state: State, ending: bool) -> str:
+    """Why a worker has ended, in a word of which there are few. `state` is the one that it was in."""
+    if state is State.STARTING:
+        return "ending" if ending else "failed start"
+    named = next((word for text, word in _CAUSES if text in worker.condemned or text in worker.cause), "")
+    if worker.condemned:
+        return named or "stuck"
+    if state is State.READY:
+        return "crash"
+    if worker.killed:
+        return "late to end"
+    return named or ("ending" if ending else "by itself")
+
+
+class Meter:
+    """One per parent. `ended` is what workers have counted that are no more; `exits` are by cause."""
+
+    def __init__(self, board: Scoreboard, backlog: Backlog) -> None:
+        self.ended = Totals()
+        self.starts = 0
+        self.exits: Counter[str] = Counter()
+        self.decisions: Counter[tuple[str, str]] = Counter()
+        self.last = ("", "")
+        self._started = time.time()
+        self._board = board
+        self._backlog = backlog
+
+    def gone(self, worker: Worker, state: State, ending: bool) -> None:
+        """A worker has ended. To be called once, before its slot is given to another."""
+        slot = worker.seat.slot
+        self.ended.add(self._board.read(slot), self._board.requests(slot))
+        self.exits[cause_of(worker, state, ending)] += 1
+
+    def decided(self, rule: str, guard: str | None, before: int, after: int) -> None:
+        """The number of workers is to be another one, or a guard has kept it."""
+        direction = "up" if after > before else "down" if after < before else "hold"
+        self.decisions[rule, direction] += 1
+        self.last = rule, guard or ""
+
+    def snapshot(self, parent: Parent) -> Snapshot:
+        """Everything, as it is now."""
+        return Snapshot(
+            version=__version__,
+            started=self._started,
+            state=parent.state,
+            target=parent.target,
+            minimum=parent.minimum,
+            maximum=parent.maximum,
+            generation=parent.generation.number,
+            workers=self._workers(parent.workers),
+            ended=self.ended,
+            starts=self.starts,
+            exits=self.exits,
+            decisions=self.decisions,
+            last=self.last,
+            queues=self._backlog.read(),
+            cpu=time.process_time(),
+            rss=resident(os.getpid()) or 0,
+        )
+
+    def _workers(self, workers: Mapping[int, Worker]) -> list[WorkerReading]:
+        now, found = time.monotonic(), []
+        for worker in workers.values():
+            slot = worker.seat.slot
+            seen = self._board.read(slot)
+            heartbeat = seen["heartbeat_ns"] / 1e9
+            found.append(
+                WorkerReading(
+                    number=slot,
+                    state="stuck" if seen["state"] == "stuck" else worker.state.value,
+                    age=now - worker.started,
+                    silence=max(0.0, now - heartbeat) if heartbeat else 0.0,
+                    slot=seen,
+                    requests=self._board.requests(slot),
+                )
+            )
+        return found
