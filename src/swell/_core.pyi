@@ -69,7 +69,22 @@ class Engine:
     def accept_from(self, indexes: Sequence[int]) -> None:
         """Accepts from the listeners at these positions and no others, which stay open. `IndexError`: no such one."""
     def stop_accepting(self) -> None: ...
-    def drain(self, code: int = 1012) -> asyncio.Future[bool]: ...
+    def drain(self) -> asyncio.Future[bool]:
+        """Idle connections end now, others after their response; WebSockets and event streams stay until `dismiss`.
+
+        The future is done when no connection and no application is left.
+        """
+    def dismiss(self, count: int | None = None, code: int = 1012) -> int:
+        """Asks the next `count` clients that come again by themselves to do so, or all; returns how many are left.
+
+        Open WebSockets are closed with `code`; the applications of event streams, `text/event-stream` of no declared
+        length in answer to a GET, receive `http.disconnect`, and need not complete the response.
+        """
+    def end_streams(self, count: int | None = None) -> int:
+        """Completes the next `count` event streams, or all, in the application's place; returns how many are left.
+
+        `send()` raises `ClientDisconnected` from then on.
+        """
     def cancel_all(self) -> None: ...
     def abort_all(self) -> None: ...
     def close(self) -> None: ...

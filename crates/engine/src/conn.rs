@@ -94,6 +94,7 @@ pub(crate) struct Exchange {
     pub(crate) gone: bool,
     /// A time-out or shutdown has decided that the application is cancelled.
     pub(crate) condemned: Option<u16>,
+    pub(crate) subscription: Subscription,
     /// Futures of `receive()` calls that wait.
     pub(crate) receivers: Vec<Py<PyAny>>,
     /// Futures of `send()` calls that wait for the socket.
@@ -103,6 +104,20 @@ pub(crate) struct Exchange {
     pub(crate) record: Option<Box<Record>>,
     /// For the scoreboard.
     pub(crate) times: Times,
+}
+
+/// A stream of events (HTML standard, §9.2) and the end of the server. Its client, who asks with GET, comes again by itself
+/// when the stream ends; whoever sends something and gets a stream of events as the answer does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscription {
+    /// The request was no GET.
+    Never,
+    /// The response decides.
+    Possible,
+    /// The response is such a stream.
+    Running,
+    /// The application has been told to end it, and need not end it well.
+    Dismissed,
 }
 
 /// What the request demands of its response.

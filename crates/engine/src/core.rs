@@ -97,6 +97,8 @@ pub(crate) struct Inner {
     pub(crate) queue: VecDeque<Key>,
     /// Connections end after their current response.
     pub(crate) draining: bool,
+    /// While draining: whom [`crate::ending::dismiss`] asks to come again next, from the back.
+    pub(crate) dismissable: Vec<Key>,
     pub(crate) fixed: FixedFields,
     pub(crate) stats: Stats,
     pub(crate) access: Option<AccessLog>,
@@ -228,6 +230,7 @@ impl Core {
             websockets: 0,
             queue: VecDeque::new(),
             draining: false,
+            dismissable: Vec::new(),
             fixed: FixedFields::new(&settings),
             stats: Stats::default(),
             access: AccessLog::new(py, &settings)?,

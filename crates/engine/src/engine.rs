@@ -10,19 +10,16 @@ use pyo3::types::PyDict;
 
 use crate::access::End;
 use crate::board::{Board, Scoreboard};
-use crate::conn::Protocol;
 use crate::core::{level, Core};
+use crate::ending;
 use crate::handoff::Handoff;
 use crate::http::finish;
-use crate::io::deadlines::Kind;
-use crate::io::slots::Key;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
 use crate::listener::{Accepting, Listener};
 use crate::py::scope::Templates;
 use crate::settings::Settings;
 use crate::turn;
-use crate::ws;
 
 /// The data plane of one worker: sockets, connections and the ASGI cycle, driven by one event loop on its own thread.
 #[pyclass(unsendable, module = "swell._core")]
@@ -131,40 +128,42 @@ impl Engine {
         Ok(core.with(|inner| inner.stop_accepting())?)
     }
 
-    /// Begins the end: idle connections are closed, the others after their current response; WebSockets get `code`.
-    /// A connection that has only just come may still send its request: nobody repeats one on a new connection.
-    /// Returns a future that is done when no connection and no application is left.
-    #[pyo3(signature = (code = 1012))]
-    fn drain<'py>(&self, py: Python<'py>, code: u16) -> PyResult<Bound<'py, PyAny>> {
+    /// Begins the end: idle connections are closed, the others after their current response; WebSockets and streams of
+    /// events stay until `dismiss`. A connection that has only just come may still send its request: nobody repeats one
+    /// on a new connection. Returns a future that is done when no connection and no application is left.
+    fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let core = self.core()?;
-        let websockets: Vec<Key> = core.with(|inner| {
-            inner.draining = true;
-            let mut websockets = Vec::new();
-            for key in inner.conns.keys() {
-                let Some(conn) = inner.conns.get_mut(key) else { continue };
-                match &conn.protocol {
-                    Protocol::Idle | Protocol::Preface if conn.serial == 0 => {
-                        inner.deadlines.arm(Kind::Linger, key.index, inner.now);
-                    }
-                    Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() => {
-                        lifecycle::lose(inner, key, false)
-                    }
-                    Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
-                    Protocol::WebSocket(_) => websockets.push(key),
-                    _ => {}
-                }
-            }
-            websockets
-        });
-        for key in websockets {
-            ws::close_for_shutdown(core, key, code);
-        }
         let empty = core.future(py)?;
         let kept = empty.clone().unbind();
-        core.with(|inner| inner.when_empty = Some(kept));
+        core.with(|inner| {
+            ending::begin(inner);
+            inner.when_empty = Some(kept);
+        });
         core.settle(py);
         core.schedule(py);
         Ok(empty)
+    }
+
+    /// Asks the next `count` clients that come again by themselves to do so, or all: open WebSockets are closed with
+    /// `code`, applications that stream events to a GET receive `http.disconnect`. Returns how many are left.
+    #[pyo3(signature = (count = None, code = 1012))]
+    fn dismiss(&self, py: Python<'_>, count: Option<usize>, code: u16) -> PyResult<usize> {
+        let core = self.core()?;
+        let left = core.with(|inner| ending::dismiss(inner, count.unwrap_or(usize::MAX), code));
+        core.settle(py);
+        core.schedule_if_needed(py);
+        Ok(left)
+    }
+
+    /// Completes the next `count` streams of events to a GET, or all, in the application's place: its next `send()` raises
+    /// `ClientDisconnected`. Returns how many are left.
+    #[pyo3(signature = (count = None))]
+    fn end_streams(&self, py: Python<'_>, count: Option<usize>) -> PyResult<usize> {
+        let core = self.core()?;
+        let left = core.with(|inner| ending::end_streams(inner, count.unwrap_or(usize::MAX)));
+        core.settle(py);
+        core.schedule_if_needed(py);
+        Ok(left)
     }
 
     /// Cancels the applications that still run. Their connections end when they have returned.
@@ -182,12 +181,7 @@ impl Engine {
     /// Ends every connection now.
     fn abort_all(&self, py: Python<'_>) -> PyResult<()> {
         let core = self.core()?;
-        core.with(|inner| {
-            for key in inner.conns.keys() {
-                finish::log_end(inner, key, End::Aborted);
-                lifecycle::lose(inner, key, true);
-            }
-        });
+        core.with(ending::abort);
         core.settle(py);
         core.schedule_if_needed(py);
         Ok(())

@@ -7,6 +7,7 @@ mod access;
 mod board;
 mod conn;
 mod core;
+mod ending;
 mod engine;
 mod expire;
 mod fault;

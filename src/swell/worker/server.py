@@ -23,6 +23,7 @@ from swell.errors import StartupError
 from swell.worker.application import load_application
 from swell.worker.asgi import Application
 from swell.worker.attached import Attachment
+from swell.worker.drain import part
 from swell.worker.lifespan import Lifespan
 from swell.worker.settings import EngineSettings
 from swell.worker.signals import SIGNALS, delivered
@@ -232,13 +233,20 @@ class Server:
             await lifespan.cancel()
 
     async def _drain(self, engine: Engine) -> None:
-        """Lets requests that run finish; ends what does not in time."""
+        """Lets requests that run finish, sends away who stays; ends what does not end in time."""
+        allowed = self.config.timeout_graceful_shutdown
         engine.stop_accepting()
         empty = engine.drain()
-        if not await self._first(empty, self._force, self.config.timeout_graceful_shutdown):
+        parting = asyncio.ensure_future(part(engine, allowed))
+        in_time = await self._first(empty, self._force, allowed)
+        parting.cancel()
+        await asyncio.wait((parting,))
+        if not in_time:
             if not self._force.is_set():  # nobody was late when the time was cut short
                 number = engine.connections
                 log.warning("%d connection%s did not end in time: ending now", number, "" if number == 1 else "s")
+            engine.dismiss()
+            engine.end_streams()
             engine.cancel_all()
             engine.abort_all()
             await self._first(empty, None, CANCEL_GRACE)

@@ -14,8 +14,9 @@ use swell_wire::h1::cycle::Response;
 use super::count::{self, Ended};
 use super::{admit, read};
 use crate::access::End;
-use crate::conn::{Conn, Protocol, DRAIN_MAX};
+use crate::conn::{Conn, Exchange, Protocol, Subscription, DRAIN_MAX};
 use crate::core::{level, Core, Inner, Wake};
+use crate::ending;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
 use crate::lifecycle::{self, Refused};
@@ -27,7 +28,7 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
     let Inner { conns, wakes, deadlines, access, board, draining, ended, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     let Protocol::Http(exchange) = &mut conn.protocol else { return };
-    wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
+    wake_receivers(exchange, wakes);
     wakes.extend(exchange.senders.drain(..).map(Wake::Resume));
     deadlines.disarm(Kind::Request, key.index);
     deadlines.disarm(Kind::Body, key.index);
@@ -51,6 +52,11 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
     } else {
         lifecycle::close_after_sending(inner, key);
     }
+}
+
+/// Whoever waits in `receive()` looks again.
+pub(crate) fn wake_receivers(exchange: &mut Exchange, wakes: &mut Vec<Wake>) {
+    wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
 }
 
 /// A task that finished within its first step.
@@ -114,6 +120,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
                 replaceable: exchange.response.replaceable(),
                 gone: exchange.gone,
                 condemned: exchange.condemned.is_some(),
+                dismissed: exchange.subscription == Subscription::Dismissed,
             }),
             Protocol::WebSocket(_) => Some(Situation::WebSocket),
             _ => None,
@@ -121,10 +128,11 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
     });
     match situation {
         Some(Situation::WebSocket) => return ws::over(py, core, link, error),
-        Some(Situation::Http { complete, replaceable, gone, condemned }) => {
+        Some(Situation::Http { complete, replaceable, gone, condemned, dismissed }) => {
+            let mut failed = false;
             if let Some(error) = error {
-                report(py, core, link, error, gone || condemned);
-            } else if !complete && !gone && !cancelled {
+                failed = !report(py, core, link, error, gone || condemned || dismissed);
+            } else if !complete && !gone && !cancelled && !dismissed {
                 let text = if replaceable {
                     "the application returned without sending a response".to_owned()
                 } else {
@@ -141,6 +149,8 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
                     lifecycle::remove(inner, link.key);
                 } else if replaceable {
                     refuse(inner, link.key, 500, "");
+                } else if dismissed && !failed {
+                    ending::end_stream(inner, link.key);
                 } else if !complete {
                     abort(inner, link.key);
                 }
@@ -157,7 +167,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
 }
 
 enum Situation {
-    Http { complete: bool, replaceable: bool, gone: bool, condemned: bool },
+    Http { complete: bool, replaceable: bool, gone: bool, condemned: bool, dismissed: bool },
     WebSocket,
 }
 
@@ -174,8 +184,8 @@ pub(crate) fn name(inner: &mut Inner, key: Key) -> String {
     }
 }
 
-/// Logs an exception that left the application. One that the disconnect caused is no error.
-pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone: bool) {
+/// Logs an exception that left the application. One that the disconnect caused is no error; returns whether that was it.
+pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone: bool) -> bool {
     let cancelled = error.is_instance_of::<CancelledError>(py);
     let value = error.into_value(py).into_any();
     let quiet = if cancelled { gone } else { led_by_disconnect(value.bind(py), &mut HashSet::new(), CHAIN_MAX) };
@@ -201,6 +211,7 @@ pub(crate) fn report(py: Python<'_>, core: &Core, link: Link, error: PyErr, gone
         };
         inner.wakes.push(Wake::Report { level: level::ERROR, text, error: Some(value) });
     });
+    quiet
 }
 
 /// How far a chain of causes is followed.

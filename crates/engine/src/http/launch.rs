@@ -14,7 +14,7 @@ use super::read::Parsed;
 use super::{count, finish, receive, send};
 use crate::access::{AccessLog, Record};
 use crate::board::Board;
-use crate::conn::{Answering, Conn, Exchange, Protocol, RequestBody, Running};
+use crate::conn::{Answering, Conn, Exchange, Protocol, RequestBody, Running, Subscription};
 use crate::core::{level, Core, Inner, Wake};
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
@@ -194,6 +194,7 @@ fn open<'py>(
             },
             gone: false,
             condemned: None,
+            subscription: if memo.line.starts_with(b"GET ") { Subscription::Possible } else { Subscription::Never },
             receivers: Vec::new(),
             senders: Vec::new(),
             task: None,

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use swell_wire::h1::response;
 
-use crate::conn::{Conn, BODY_HIGH};
+use crate::conn::{Conn, Subscription, BODY_HIGH};
 use crate::core::{Core, Handles};
 use crate::lifecycle;
 use crate::py::awaitable::{self, Answer};
@@ -89,10 +89,11 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
             // Where tasks are not started at once, this is the first that is seen of the application.
             record.stepped();
         }
-        if exchange.gone {
+        let dismissed = exchange.subscription == Subscription::Dismissed;
+        let body = &mut exchange.body;
+        if exchange.gone || (dismissed && body.finished) {
             return (Found::Disconnected, false);
         }
-        let body = &mut exchange.body;
         if body.finished {
             return (Found::Nothing, false);
         }
@@ -106,6 +107,9 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
                 inner.again.push(link.key);
             }
             return (Found::Body(piece, !done), resume);
+        }
+        if dismissed {
+            return (Found::Disconnected, false);
         }
         if body.continue_owed {
             body.continue_owed = false;

@@ -12,7 +12,7 @@ use swell_wire::h1::cycle::{BodyStep, Held, Violation};
 use swell_wire::h1::response::{self, bodiless_status, Noticed};
 
 use super::{files, finish};
-use crate::conn::{Conn, Exchange, DRAIN_MAX, OUT_HIGH};
+use crate::conn::{Conn, Exchange, Subscription, DRAIN_MAX, OUT_HIGH};
 use crate::core::{Core, Inner};
 use crate::io::outbuf::PIN_FROM;
 use crate::lifecycle;
@@ -92,7 +92,7 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
     let mut head = core.with(|inner| inner.spare.pop()).unwrap_or_default();
     response::status_line(&mut head, status);
     let (mut length, mut close, mut has_date, mut has_server) = (None, false, false, false);
-    let mut two_lengths = false;
+    let (mut two_lengths, mut events) = (false, false);
     message.encode_headers(&names.headers, &mut head, |noticed| {
         match noticed {
             // RFC 9110 §8.6: a 204 carries none.
@@ -103,6 +103,7 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
             Noticed::Close => close = true,
             Noticed::Date => has_date = true,
             Noticed::Server => has_server = true,
+            Noticed::EventStream => events = status == 200,
             Noticed::Plain | Noticed::Dropped => {}
         }
         true
@@ -131,6 +132,9 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
         exchange.answer.has_date = has_date;
         exchange.answer.has_server = has_server;
         exchange.answer.status = status;
+        if events && exchange.subscription == Subscription::Possible {
+            exchange.subscription = Subscription::Running;
+        }
         if let Some(record) = &mut exchange.record {
             record.status = status;
         }

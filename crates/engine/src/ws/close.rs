@@ -149,19 +149,19 @@ pub(crate) fn timed_out(inner: &mut Inner, key: Key) {
     });
 }
 
-/// The server ends: open WebSockets are closed, offered ones refused.
-pub(crate) fn close_for_shutdown(core: &Rc<Core>, key: Key, code: u16) {
-    core.with(|inner| {
-        let Some(Conn { protocol: Protocol::WebSocket(ws), serial, .. }) = inner.conns.get_mut(key) else { return };
-        let link = Link { key, serial: *serial, websocket: true };
-        match ws.state {
-            State::Open(_) => start(inner, key, Closer::Server, code, "server is restarting"),
-            State::Offered { .. } => {
-                become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 503, "the server is ending", b""));
-            }
-            State::Closing { .. } | State::Over { .. } => {}
-        }
-    });
+/// The server ends: a handshake that waits for the application is refused.
+pub(crate) fn refuse_for_shutdown(inner: &mut Inner, key: Key) {
+    let Some(Conn { protocol: Protocol::WebSocket(ws), serial, .. }) = inner.conns.get_mut(key) else { return };
+    let link = Link { key, serial: *serial, websocket: true };
+    if let State::Offered { .. } = ws.state {
+        become_http(inner, link, |inner, key| lifecycle::refuse(inner, key, 503, "the server is ending", b""));
+    }
+}
+
+/// The server ends: an open WebSocket is closed.
+pub(crate) fn close_for_shutdown(inner: &mut Inner, key: Key, code: u16) {
+    start(inner, key, Closer::Server, code, "server is restarting");
+    lifecycle::flush(inner, key);
 }
 
 /// The application has returned or raised.

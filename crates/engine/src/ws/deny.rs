@@ -12,7 +12,7 @@ use swell_wire::h1::cycle::Response;
 
 use super::{State, Ws};
 use crate::board::Times;
-use crate::conn::{Answering, Exchange, Protocol, RequestBody};
+use crate::conn::{Answering, Exchange, Protocol, RequestBody, Subscription};
 use crate::core::{Core, Inner};
 use crate::http;
 use crate::py::callable::Link;
@@ -98,6 +98,7 @@ fn replace_by_http(inner: &mut Inner, link: Link) -> Option<Box<Ws>> {
         },
         gone: false,
         condemned: None,
+        subscription: Subscription::Never,
         receivers: Vec::new(),
         senders: Vec::new(),
         task,

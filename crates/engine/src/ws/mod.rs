@@ -23,7 +23,9 @@ use crate::access::Record;
 use crate::core::Wake;
 use crate::io::slots::Key;
 
-pub(crate) use close::{close_for_shutdown, end_of_input, finish_sending, no_pong, over, ping, timed_out};
+pub(crate) use close::{
+    close_for_shutdown, end_of_input, finish_sending, no_pong, over, ping, refuse_for_shutdown, timed_out,
+};
 
 /// Bytes of messages that wait for the application before reading pauses.
 const QUEUE_BYTES: usize = 1024 * 1024;
@@ -101,6 +103,15 @@ impl Ws {
             record,
             received: 0,
         }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// True when our close frame is written.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closing { .. } | State::Over { .. })
     }
 
     /// True when no more may be read: the application does not keep up. After a close nothing is queued any more.

@@ -222,6 +222,12 @@ impl Response {
         matches!(self, Self::Streaming(body) if body.framing == BodyFraming::UntilClose)
     }
 
+    /// True while the body goes on and nobody was told where it ends: to end it now is no error on the wire.
+    #[must_use]
+    pub fn open_ended(&self) -> bool {
+        matches!(self, Self::Streaming(body) if matches!(body.framing, BodyFraming::Chunked | BodyFraming::UntilClose))
+    }
+
     /// True while an error can still be answered with a status of its own: no byte of this response is encoded.
     #[must_use]
     pub fn replaceable(&self) -> bool {
@@ -361,6 +367,23 @@ mod tests {
         let mut plain = started(held(None));
         plain.body(1, true).unwrap();
         assert_eq!(plain.trailers(true), Err(Violation::AfterEnd));
+    }
+
+    #[test]
+    fn a_body_under_way_without_a_length_is_open_ended() {
+        let streaming = |held| {
+            let mut response = started(held);
+            assert!(!response.open_ended());
+            response.body(1, false).unwrap();
+            response
+        };
+        let mut chunked = streaming(held(None));
+        assert!(chunked.open_ended());
+        chunked.body(0, true).unwrap();
+        assert!(!chunked.open_ended());
+        assert!(streaming(Held { chunked: false, ..held(None) }).open_ended());
+        assert!(!streaming(held(Some(5))).open_ended());
+        assert!(!streaming(Held { bodiless: true, ..held(None) }).open_ended());
     }
 
     #[test]

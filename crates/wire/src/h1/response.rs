@@ -21,6 +21,8 @@ pub enum Noticed {
     Date,
     /// `Server`: the server's own is not added.
     Server,
+    /// `Content-Type: text/event-stream`, with or without parameters; written.
+    EventStream,
 }
 
 /// A field that must not go on the wire.
@@ -77,6 +79,7 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<Noticed, Fi
     let noticed = match name.len() {
         4 if name.eq_ignore_ascii_case(b"date") => Noticed::Date,
         6 if name.eq_ignore_ascii_case(b"server") => Noticed::Server,
+        12 if is_event_stream(value) && name.eq_ignore_ascii_case(b"content-type") => Noticed::EventStream,
         10 if name.eq_ignore_ascii_case(b"connection") => {
             if has_token(value, b"close") {
                 return Ok(Noticed::Close);
@@ -205,6 +208,12 @@ fn has_token(value: &[u8], token: &[u8]) -> bool {
     value.split(|byte| *byte == b',').any(|part| trim(part).eq_ignore_ascii_case(token))
 }
 
+fn is_event_stream(value: &[u8]) -> bool {
+    let name = b"text/event-stream";
+    value.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+        && matches!(value.get(name.len()), None | Some(b';' | b' ' | b'\t'))
+}
+
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
@@ -308,6 +317,14 @@ mod tests {
         assert_eq!(field(&mut out, b"content-length", b"12"), Ok(Noticed::Length(12)));
         assert_eq!(field(&mut out, b"Connection", b"foo, Close"), Ok(Noticed::Close));
         assert_eq!(field(&mut out, b"transfer-encoding", b"chunked"), Ok(Noticed::Dropped));
+        for (value, noticed) in [
+            (&b"text/event-stream"[..], Noticed::EventStream),
+            (b"Text/Event-Stream ; charset=utf-8", Noticed::EventStream),
+            (b"text/event-stream2", Noticed::Plain),
+            (b"text/html", Noticed::Plain),
+        ] {
+            assert_eq!(field(&mut Vec::new(), b"Content-Type", value), Ok(noticed));
+        }
         assert_eq!(out, b"x-a: b\r\ncontent-length: 12\r\n");
         for (name, value, error) in [
             (&b"x a"[..], &b"b"[..], FieldError::Name),

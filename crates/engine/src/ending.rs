@@ -1,0 +1,138 @@
+//! The end of a server, as its connections see it. RFC 9112 §9.6; RFC 6455 §7.4.1; HTML standard §9.2.
+//!
+//! | connection              | [`begin`]             | [`dismiss`]                  | [`end_streams`]      | [`abort`] |
+//! |-------------------------|-----------------------|------------------------------|----------------------|-----------|
+//! | idle                    | closed                |                              |                      |           |
+//! | new, without a request  | may send one          |                              |                      | cut       |
+//! | WebSocket, not accepted | 503                   |                              |                      | cut       |
+//! | WebSocket, open         |                       | close frame                  |                      | cut       |
+//! | stream of events        | closes after it       | the application is told      | completed            |           |
+//! | other response          | closes after it       |                              |                      | cut       |
+//!
+//! Whose clients come again by themselves are dismissed one by one: all at once they would come all at once. When and how
+//! many is decided by the caller (`swell.worker.drain`); nothing here knows the time.
+
+use crate::access::End;
+use crate::conn::{Closing, Conn, Protocol, Subscription};
+use crate::core::Inner;
+use crate::http::{finish, send};
+use crate::io::deadlines::Kind;
+use crate::io::slots::Key;
+use crate::lifecycle;
+use crate::py::callable::Link;
+use crate::ws;
+
+/// Idle connections are closed, the others after their current response.
+pub(crate) fn begin(inner: &mut Inner) {
+    inner.draining = true;
+    for key in inner.conns.keys() {
+        let Some(conn) = inner.conns.get_mut(key) else { continue };
+        match &conn.protocol {
+            Protocol::Idle | Protocol::Preface if conn.serial == 0 => {
+                inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+            }
+            Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() => lifecycle::lose(inner, key, false),
+            Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
+            Protocol::WebSocket(_) => ws::refuse_for_shutdown(inner, key),
+            _ => {}
+        }
+    }
+}
+
+/// Asks the next `at_most` clients to come again: WebSockets get `code`, the applications of event streams
+/// `http.disconnect`. Returns how many are left; who has come since the last count is seen when it was down to none.
+pub(crate) fn dismiss(inner: &mut Inner, at_most: usize, code: u16) -> usize {
+    if inner.dismissable.is_empty() {
+        let mut keys = inner.conns.keys();
+        keys.retain(|key| inner.conns.get_mut(*key).is_some_and(|conn| conn.is_dismissable()));
+        // Who has waited longest is asked first.
+        keys.reverse();
+        inner.dismissable = keys;
+    }
+    let mut done = 0;
+    while done < at_most {
+        let Some(key) = inner.dismissable.pop() else { break };
+        let Some(conn) = inner.conns.get_mut(key).filter(|conn| conn.is_dismissable()) else { continue };
+        done += 1;
+        match &mut conn.protocol {
+            Protocol::Http(exchange) => {
+                exchange.subscription = Subscription::Dismissed;
+                finish::wake_receivers(exchange, &mut inner.wakes);
+            }
+            _ => ws::close_for_shutdown(inner, key, code),
+        }
+    }
+    inner.dismissable.len()
+}
+
+/// Completes the next `at_most` streams of events. Returns how many are left.
+pub(crate) fn end_streams(inner: &mut Inner, at_most: usize) -> usize {
+    let mut streams = inner.conns.keys();
+    streams.retain(|key| inner.conns.get_mut(*key).is_some_and(|conn| conn.event_stream()));
+    for key in streams.iter().take(at_most) {
+        end_stream(inner, *key);
+    }
+    streams.len().saturating_sub(at_most)
+}
+
+/// Completes a stream of events in its application's place, for which the client has gone from now on. The client sees an
+/// ordinary end, after which it comes again.
+pub(crate) fn end_stream(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key).filter(|conn| conn.event_stream()) else { return };
+    conn.refused = true;
+    let link = Link { key, serial: conn.serial, websocket: false };
+    let Some(exchange) = conn.exchange() else { return };
+    exchange.answer.keep_alive = false;
+    let task = exchange.task;
+    // With trailers promised, this is not the end yet.
+    if send::event(inner, link, 0, true, |_| {}) == Ok(false) {
+        if let Some(Conn { protocol: Protocol::Http(exchange), out, .. }) = inner.conns.get_mut(key) {
+            if exchange.response.trailers(true) == Ok(true) {
+                out.write(|out| out.extend_from_slice(b"\r\n"));
+            }
+        }
+        finish::conclude(inner, key);
+    }
+    lifecycle::flush(inner, key);
+    if let (true, Some(task)) = (inner.cancel_on_disconnect, task) {
+        finish::cancel(inner, task);
+    }
+}
+
+/// Ends every connection now. What is complete and with the kernel still arrives; the rest is cut so that it shows.
+pub(crate) fn abort(inner: &mut Inner) {
+    for key in inner.conns.keys() {
+        finish::log_end(inner, key, End::Aborted);
+        let complete = inner.conns.get_mut(key).is_some_and(|conn| match &conn.protocol {
+            Protocol::Closing(Closing::Lingering) => true,
+            Protocol::WebSocket(ws) => ws.is_closed() && conn.out.is_empty(),
+            _ => false,
+        });
+        lifecycle::lose(inner, key, !complete);
+    }
+}
+
+impl Conn {
+    /// A client that has stayed, and comes again when it is sent away.
+    fn is_dismissable(&self) -> bool {
+        match &self.protocol {
+            Protocol::WebSocket(ws) => ws.is_open(),
+            Protocol::Http(exchange) => {
+                exchange.subscription == Subscription::Running && exchange.response.open_ended() && !exchange.gone
+            }
+            _ => false,
+        }
+    }
+
+    /// A stream of events that goes on.
+    fn event_stream(&self) -> bool {
+        match &self.protocol {
+            Protocol::Http(exchange) => {
+                matches!(exchange.subscription, Subscription::Running | Subscription::Dismissed)
+                    && exchange.response.open_ended()
+                    && !exchange.gone
+            }
+            _ => false,
+        }
+    }
+}
