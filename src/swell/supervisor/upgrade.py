@@ -124,7 +124,7 @@ class Upgrade:
             pid = await self._replace()
         except CommandFailed as error:
             if parent.ending:
-                raise
+                return {"text": "the server is ending", "pid": os.getpid()}
             self._reporter.ready()
             raise CommandFailed(f"the upgrade has failed, this server goes on: {error}") from None
         finally:
