@@ -31,7 +31,7 @@ POLICY = {
     "stable-window": "4s",
     "panic-window": "2s",
     "down-window": "3s",
-    "idle-after": "2s",
+    "idle-after": "1s",
     "delay": "10s",
     "host-cpu": "off",
 }

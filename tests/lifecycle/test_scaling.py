@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 
 from lifecycle.elastic import SECONDS, Elastic, calling, elastic
+from lifecycle.running import SERVED
+from swell.supervisor.history import LoadHistory
 from swell.supervisor.host import Host
 
 pytestmark = pytest.mark.alone
@@ -171,11 +175,10 @@ def test_a_number_by_hand_is_kept_until_a_range_is_given_back(tmp_path: Path) ->
         running.wait_ready(2)
         assert running.now == "2 of 2: asked for 2"
         with calling(running, "/sleep/0.05", 8) as callers:
-            running.wait(lambda: callers.answered > 100, "a load for several seconds")
+            running.wait(lambda: callers.answered > 80, "a load for two seconds")
         assert counts(running.decisions) == [2]
         running.scale("1..3")
-        running.wait_ready(1)
-        assert running.decisions[-1]["rule"] == "down"
+        running.wait_why("1 would do, but samples reach back ")
 
 
 def test_a_fixed_number_becomes_elastic_by_command(tmp_path: Path) -> None:
@@ -185,6 +188,65 @@ def test_a_fixed_number_becomes_elastic_by_command(tmp_path: Path) -> None:
         running.wait_ready(2)
         assert running.decisions[0]["text"] == "asked for 2"
         wait_idle(running)
+
+
+def fill(directory: Path, load: float, days: int = 9) -> None:
+    """A record of these days at this load, a sample an hour."""
+    directory.mkdir(mode=0o700, parents=True)
+    kept = LoadHistory(directory / "load.sqlite")
+    now = time.time()
+    for hours in range(days * 24 - 2, 0, -1):
+        kept.add(now - 3600 * hours, load, 1)
+    kept.close()
+
+
+def test_a_forecast_raises_the_count_before_the_load_comes(tmp_path: Path) -> None:
+    fill(tmp_path / "state" / "one", 2.5)
+    with elastic("1..4", tmp_path, "--forecast", "on", "--name", "one") as running:
+        running.wait_ready(3)
+        (raised,) = running.decisions
+        assert (raised["before"], raised["after"], raised["rule"]) == (1, 3, "forecast")
+        assert raised["text"] == "this hour usually needs 2.5 (forecasts of the last day wrong by 0 %)"
+        running.wait_why("this is the forecast floor")
+
+
+def test_forecast_only_says_what_it_would_have_done(tmp_path: Path) -> None:
+    fill(tmp_path / "state" / "one", 2.5)
+    with elastic("1..4", tmp_path, "--forecast", "forecast-only", "--name", "one") as running:
+        running.server.wait_for_log("the forecast would raise 1 → 3: this hour usually needs 2.5 ")
+        running.wait_why("this is the minimum; the forecast would raise 1 → 3: this hour usually needs 2.5 ")
+        assert running.decisions == []
+        assert running.ready == 1
+
+
+def test_without_a_day_of_history_there_is_no_forecast(tmp_path: Path) -> None:
+    fill(tmp_path / "state" / "one", 2.5, days=1)
+    with elastic("1..4", tmp_path, "--forecast", "on", "--name", "one") as running:
+        running.wait_why("this is the minimum; no forecast: 2")
+        assert re.search(r"no forecast: 2[23][.\d]* h of history, 24 h are needed$", running.now)
+        assert running.decisions == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("utilization = 0.5", "unknown parameter utilization: did you mean utilisation?"),
+        ("delay = 'soon'", "delay is not a duration: 'soon'"),
+        ("host-cpu = 1.5", "host-cpu must lie between 10 % and 100 %, not 1.5"),
+        ("panic-window = '9s'\nstable-window = '8s'", "panic-window 9s contradicts stable-window 8s"),
+        ("interval = ", "is not valid TOML: "),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_one_line_and_exit_code_2(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(text)
+    command = [sys.executable, "-m", "swell", "subject:app", "--workers", "1..2", "--port", "0", "--scale-policy"]
+    ended = subprocess.run([*command, str(file)], cwd=SERVED, capture_output=True, text=True, timeout=SECONDS)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"swell: {file}")
+    assert problem in line
+    assert ended.stdout == ""
 
 
 def test_what_the_machine_does_is_seen() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from swell.errors import StartupError
 from swell.scaling import Bounds, Decision, Forecast, Policy, Tick, decide, foresee, new_history, worker_sample
-from swell.supervisor.commands import Commands
+from swell.supervisor.commands import DECISIONS_KEPT, Commands
 from swell.supervisor.history import LoadHistory
 from swell.supervisor.host import Host
 from swell.supervisor.parent import Parent
@@ -64,7 +64,12 @@ class Autoscaler:
         """Why the number of workers is what it is; None when that is not for us to say."""
         if self._last is None or not self._elastic:
             return None
-        would = None if self._forecast is None else self._forecast.would(self._parent.target)
+        forecast = self._forecast
+        if forecast is None:
+            return self._last.reason
+        if forecast.floor is None:
+            return f"{self._last.reason}; no forecast: {forecast.text}"
+        would = forecast.would(self._parent.target)
         return self._last.reason + (f"; the forecast {would}" if would else "")
 
     # One tick
@@ -145,10 +150,7 @@ class Autoscaler:
         return decision
 
     def _tell(self, decision: Decision) -> None:
-        document = decision.as_dict()
-        inputs = document["inputs"]
-        if self._load is not None:
-            self._load.record({**document, "at": time.time()})
+        inputs = decision.inputs.as_dict()
         guard = f", guard {decision.guard}" if decision.guard else ""
         details = f"rule {decision.rule}{guard}; {_figures(inputs)}"
         self._commands.decided(decision.target, decision.rule, decision.reason, decision.guard, inputs, details)
@@ -169,10 +171,13 @@ class Autoscaler:
     def _open(self) -> LoadHistory:
         """The record of the load; in memory, where it cannot be kept: nobody's service ends for that."""
         try:
-            return LoadHistory(self._state_directory() / "load.sqlite")
+            load = LoadHistory(self._state_directory() / "load.sqlite")
         except StartupError as error:
             log.warning("the load is not recorded for the next start: %s", error)
-            return LoadHistory(None)
+            load = LoadHistory(None)
+        self._commands.remember(load.decisions(DECISIONS_KEPT))
+        self._commands.on_decision = load.record
+        return load
 
 
 def _figures(inputs: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from swell import __version__
@@ -41,6 +41,8 @@ class Commands:
         self.upgrade: Upgrade | None = None
         self.why: Callable[[], str | None] = lambda: None
         """Why the load asks for as many workers as there are; None where it is not asked."""
+        self.on_decision: Callable[[Decision], None] = lambda decision: None
+        self._why = "as configured"
 
     def status(self) -> dict[str, Any]:
         """What every worker does."""
@@ -81,8 +83,14 @@ class Commands:
         """Why the number of workers is what it is."""
         parent = self._parent
         bounds = f"{parent.minimum}" if parent.minimum == parent.maximum else f"{parent.minimum}..{parent.maximum}"
-        why = self.why() or (self._decisions[-1]["text"] if self._decisions else "as configured")
-        return {"now": f"{parent.target} of {bounds}: {why}", "decisions": list(self._decisions)[-last:]}
+        return {
+            "now": f"{parent.target} of {bounds}: {self.why() or self._why}",
+            "decisions": list(self._decisions)[-last:],
+        }
+
+    def remember(self, earlier: Sequence[Decision]) -> None:
+        """Decisions from before this parent, the oldest first."""
+        self._decisions = deque([*earlier, *self._decisions], DECISIONS_KEPT)
 
     def decided(
         self,
@@ -100,6 +108,8 @@ class Commands:
         )
         self._decisions.append(entry)
         self._parent.meter.decided(rule, guard, before, after)
+        self._why = text
+        self.on_decision(entry)
         change = f"{before} → {after}" if after != before else f"stay {after}"
         log.info("workers %s: %s%s", change, text, f" ({details})" if details else "")
         self._parent.set_target(after, text)

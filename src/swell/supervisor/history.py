@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swell.scaling import Hour
+from swell.supervisor.control.protocol import Decision
 
 __all__ = ["LoadHistory"]
 
@@ -104,7 +105,7 @@ class LoadHistory:
         self._minute.samples += 1
 
     def record(self, decision: Mapping[str, Any]) -> None:
-        """One decision, as `Decision.as_dict()` gives it with `at` in Unix time."""
+        """One decision, as the control socket shows it."""
         row = (*(decision[key] for key in ("at", "before", "after", "rule", "guard", "text")),
                json.dumps(decision["inputs"]))  # fmt: skip
         put = "INSERT INTO decisions (at, before, after, rule, guard, text, inputs) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -137,19 +138,18 @@ class LoadHistory:
         """The mean load of every recorded hour, the oldest first: what the forecast is made of."""
         return [Hour(number, total / count) for number, (total, count) in sorted(self._hours.items())]
 
-    def decisions(self, last: int) -> list[dict[str, Any]]:
+    def decisions(self, last: int) -> list[Decision]:
         """The latest decisions, the oldest first."""
-        columns = ("at", "before", "after", "rule", "guard", "text", "inputs")
 
         def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
             query = "SELECT at, before, after, rule, guard, text, inputs FROM decisions ORDER BY id DESC LIMIT ?"
             return connection.execute(query, (max(0, last),)).fetchall()
 
         rows = self._guarded(read) or []
-        found = [dict(zip(columns, row, strict=True)) for row in reversed(rows)]
-        for decision in found:
-            decision["inputs"] = json.loads(decision["inputs"])
-        return found
+        return [
+            Decision(at=at, before=before, after=after, rule=rule, guard=guard, text=text, inputs=json.loads(inputs))
+            for at, before, after, rule, guard, text, inputs in reversed(rows)
+        ]
 
     def close(self) -> None:
         """Writes what is in hand and gives the file back."""
