@@ -14,9 +14,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "swell"
 ALLOWED = {
     "config": set[str](),
     "scaling": {"config"},
+    "metrics": set[str](),
     "telemetry": {"config", "_core"},
-    "worker": {"config", "telemetry", "_core"},
-    "supervisor": {"config", "telemetry", "worker", "scaling", "_core"},
+    "worker": {"config", "metrics", "telemetry", "_core"},
+    "supervisor": {"config", "metrics", "telemetry", "worker", "scaling", "_core"},
     "dashboard": {"config", "telemetry", "_core"},
     "cli": {"config", "telemetry", "worker", "supervisor", "scaling", "dashboard", "_core"},
 }

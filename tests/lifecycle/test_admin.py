@@ -35,8 +35,8 @@ COUNTED = re.compile(r"_total\b|_bucket\b|_sum\b|_count\b")
 
 
 @contextmanager
-def served(tmp_path: Path, *options: str) -> Iterator[tuple[ServerProcess, Admin]]:
-    (tmp_path / "main.py").write_text(SOURCE)
+def served(tmp_path: Path, *options: str, source: str = SOURCE) -> Iterator[tuple[ServerProcess, Admin]]:
+    (tmp_path / "main.py").write_text(source)
     places = ("--runtime-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
     with serving(
         "main:app", "--admin", "127.0.0.1:0", "--no-access-log", *places, *options, directory=tmp_path

@@ -68,7 +68,7 @@ def test_nothing_is_lost_in_three_upgrades_in_a_row(tmp_path: Path) -> None:
         assert status["instance"]["pid"] == parents[-1]
         assert (upgraded.instance / "pid").read_text() == f"{parents[-1]}\n"
         assert sorted(file.name for file in upgraded.instance.iterdir()) == [
-            "control.sock", "pid", f"scoreboard-{parents[-1]}",
+            "control.sock", f"metrics-{parents[-1]}", "pid", f"scoreboard-{parents[-1]}",
         ]  # fmt: skip
         upgraded.end()
         assert [file.name for file in (tmp_path / "run").iterdir()] == [".lock"]

@@ -2,6 +2,7 @@
 
     RUNTIME/NAME/control.sock   what commands connect to, mode 0600; a link when --control names another path
     RUNTIME/NAME/scoreboard     shared memory of the workers; scoreboard-PID with a parent that took over from another
+    RUNTIME/NAME/metrics        the metrics of the application, likewise
     RUNTIME/NAME/pid            the parent's process id
 
 An instance lives as long as its control socket answers, or, without one, as long as its process exists. What dead
@@ -26,9 +27,9 @@ from swell.supervisor.runtime import CONTROL, PID, alive, answers, instance_name
 
 __all__ = ["InstanceDirectory", "check_socket_path"]
 
-_SCOREBOARD = "scoreboard"
+_SCOREBOARD, _METRICS = "scoreboard", "metrics"
 _PID_BESIDE = ".pid"  # until it is complete
-_OURS = (CONTROL, _SCOREBOARD, PID, _PID_BESIDE)
+_OURS = (CONTROL, _SCOREBOARD, _METRICS, PID, _PID_BESIDE)
 _LOCK = ".lock"
 # What sockaddr_un holds besides the NUL at its end: 108 bytes on Linux, 104 on BSD and macOS.
 SOCKET_PATH_AT_MOST = 107 if sys.platform == "linux" else 103
@@ -47,7 +48,11 @@ def check_socket_path(path: Path) -> None:
 def _remove(directory: Path) -> bool:
     """Removes an instance's directory, unless there are files in it that we did not make."""
     with contextlib.suppress(OSError):
-        for file in (*map(directory.joinpath, _OURS), *directory.glob(f"{_SCOREBOARD}-*")):
+        for file in (
+            *map(directory.joinpath, _OURS),
+            *directory.glob(f"{_SCOREBOARD}-*"),
+            *directory.glob(f"{_METRICS}-*"),
+        ):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file)
         directory.rmdir()
@@ -160,6 +165,7 @@ class InstanceDirectory:
         """Removes what a process has left behind that was to take over and did not."""
         with contextlib.suppress(OSError):
             os.unlink(self.path / f"{_SCOREBOARD}-{pid}")
+            os.unlink(self.path / f"{_METRICS}-{pid}")
 
     def close(self) -> None:
         """Closes the socket and removes the files, if they are ours."""

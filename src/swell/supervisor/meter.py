@@ -7,6 +7,8 @@ only, so it costs the workers nothing and answers whatever state they are in.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import time
 from collections import Counter
@@ -14,11 +16,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from swell import __version__
-from swell._core import Scoreboard
+from swell.metrics.store import Store
 from swell.supervisor.backlog import Backlog
 from swell.supervisor.memory import resident
+from swell.supervisor.slots import Slots
 from swell.supervisor.workers import State, Worker
-from swell.telemetry.metrics import Snapshot, Totals, WorkerReading
+from swell.telemetry.metrics import SUMMED, Snapshot, Totals, WorkerReading
 
 if TYPE_CHECKING:
     from swell.supervisor.parent import Parent
@@ -54,14 +57,15 @@ def cause_of(worker: Worker, state: State, ending: bool) -> str:
 class Meter:
     """One per parent. `ended` is what workers have counted that are no more; `exits` are by cause."""
 
-    def __init__(self, board: Scoreboard, backlog: Backlog) -> None:
+    def __init__(self, slots: Slots, backlog: Backlog) -> None:
         self.ended = Totals()
         self.starts = 0
         self.exits: Counter[str] = Counter()
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.last = ("", "")
         self._started = time.time()
-        self._board = board
+        self._board = slots.board
+        self._metrics = slots.metrics
         self._backlog = backlog
 
     def gone(self, worker: Worker, state: State, ending: bool) -> None:
@@ -69,6 +73,7 @@ class Meter:
         slot = worker.seat.slot
         self.ended.add(self._board.read(slot), self._board.requests(slot))
         self.exits[cause_of(worker, state, ending)] += 1
+        _bury(self._metrics, slot)
 
     def decided(self, rule: str, guard: str | None, before: int, after: int) -> None:
         """The number of workers is to be another one, or a guard has kept it."""
@@ -87,6 +92,8 @@ class Meter:
             maximum=parent.maximum,
             generation=parent.generation.number,
             workers=self._workers(parent.workers),
+            application={w.seat.slot: self._metrics.read(w.seat.slot) for w in parent.workers.values()},
+            application_ended=self._metrics.read(self._metrics.ended),
             ended=self.ended,
             starts=self.starts,
             exits=self.exits,
@@ -114,3 +121,15 @@ class Meter:
                 )
             )
         return found
+
+
+def _bury(metrics: Store, slot: int) -> None:
+    """Adds the application's counters to those of the workers that have ended."""
+    ended = metrics.writer(metrics.ended)
+    for key, numbers in metrics.read(slot).items():
+        with contextlib.suppress(OSError, ValueError):  # no room, or no key of ours
+            if json.loads(key)[0] in SUMMED:
+                view, first = ended.add(key, [0.0] * len(numbers))
+                for at, number in enumerate(numbers):
+                    view[first + at] += number
+    metrics.clear(slot)

@@ -106,7 +106,7 @@ class Parent:
         self._unread: list[int] = []  # slots of dead workers whose inboxes nobody could take over yet
         self._watchdog = Watchdog(config, self, slots.board.read)
         self._recycler = Recycler(config, self)
-        self.meter = Meter(slots.board, Backlog(listeners, groups, addresses))
+        self.meter = Meter(slots, Backlog(listeners, groups, addresses))
 
     # The life of the instance
 

@@ -1,4 +1,5 @@
-"""The places that workers take: a slot of the scoreboard each, and an inbox for connections handed over by others.
+"""The places that workers take: a slot of the scoreboard each, a region for the application's metrics, and an inbox
+for connections handed over by others.
 
 All are made before the first worker, because every worker has to be able to reach every other. The parent keeps both
 ends of each inbox: what a dead worker has not taken is passed on. Used by the parent.
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from swell._core import Scoreboard, forward_inbox
 from swell.errors import StartupError
+from swell.metrics.store import Store, path_beside
 
 __all__ = ["Slots", "room_in", "slots_for"]
 
@@ -37,6 +39,7 @@ class Slots:
     def __init__(self, board: Path, count: int) -> None:
         try:
             self.board = Scoreboard.create(str(board), count)
+            self.metrics = Store.create(path_beside(str(board)), count)
             pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
         except OSError as error:
             raise StartupError(f"cannot make the scoreboard {board}: {error.strerror or error}") from None
@@ -79,3 +82,4 @@ class Slots:
         self._readers, self._writers = [], []
         with contextlib.suppress(OSError):
             os.unlink(self.board.path)
+        self.metrics.remove()

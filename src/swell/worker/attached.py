@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from swell._core import Engine, Scoreboard
+from swell.metrics import prometheus
+from swell.metrics.store import Store, path_beside
+from swell.metrics.values import attach
 from swell.worker.channel import Channel, Message
 from swell.worker.pools import Pools
 from swell.worker.probe import Probe
@@ -66,6 +69,9 @@ class Attachment:
         self._channel = channel
         self._probe = probe
         self._board = Scoreboard(wiring.board)
+        # Before the application is imported, or, where it was imported before the fork, before it runs.
+        attach(Store(path_beside(wiring.board)), seat.slot)
+        prometheus.hook()
         self.pools = Pools(functools.partial(self._board.note, seat.slot))
         self._server: Server | None = None
         self._engine: Engine | None = None

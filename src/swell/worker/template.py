@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from swell.config import Config
 from swell.errors import SwellError
+from swell.metrics import prometheus
 from swell.worker import process
 from swell.worker.application import build_application, import_application
 from swell.worker.attached import Attachment, Seat, Wiring
@@ -56,6 +57,7 @@ def run_template(config: Config, wiring: Wiring, channel: Channel) -> NoReturn:
     process.belongs_to_a_parent = True
     before = _descriptors()
     begun = time.monotonic()
+    prometheus.hook()
     try:
         loaded = import_application(config)
     except SwellError as error:

@@ -27,7 +27,7 @@ from swell.supervisor.control.app import ROUTES, ClientLeft, ControlApplication,
 from swell.supervisor.control.problem import Problem
 from swell.supervisor.control.protocol import Instance
 from swell.supervisor.control.requests import bad_request, read_body
-from swell.telemetry.metrics import Snapshot, expose, families, negotiate
+from swell.telemetry.metrics import Snapshot, all_families, expose, negotiate
 from swell.worker.asgi import Message, Receive, Scope, Send
 
 __all__ = ["AdminApplication"]
@@ -106,7 +106,7 @@ class AdminApplication:
 
     def _metrics(self, headers: Headers) -> Answer:
         content_type = negotiate(headers.get("accept", ""))
-        return HTTPStatus.OK, content_type, expose(families(self._snapshot()), content_type), {}
+        return HTTPStatus.OK, content_type, expose(all_families(self._snapshot()), content_type), {}
 
     def _page(self, headers: Headers) -> Answer:
         snapshot = self._snapshot()

@@ -1,18 +1,21 @@
 """What the server measures, as text for Prometheus: readings of the scoreboard in, bytes out. Pure functions.
 
-    readings   what the parent has seen: living workers, the sum of those that ended, the instance
-    families   readings → families of metrics, named after OpenTelemetry's semantic conventions where they have a name
-    text       families → OpenMetrics 1.0 or the Prometheus text format
+    readings     what the parent has seen: living workers, the sum of those that ended, the instance
+    families     readings → families of metrics, named after OpenTelemetry's semantic conventions where they have a name
+    application  the metrics of `swell.metrics` and of prometheus_client → families
+    text         families → OpenMetrics 1.0 or the Prometheus text format
 
 Knows no processes and no clock. Called by `swell.supervisor`.
 """
 
 from __future__ import annotations
 
-from swell.telemetry.metrics.families import families
+from swell.telemetry.metrics.application import SUMMED
+from swell.telemetry.metrics.families import all_families, families
 from swell.telemetry.metrics.readings import Queue, Snapshot, Totals, WorkerReading
 from swell.telemetry.metrics.text import Family, Histogram, expose, negotiate
 
 __all__ = [
-    "Family", "Histogram", "Queue", "Snapshot", "Totals", "WorkerReading", "expose", "families", "negotiate",
+    "SUMMED", "Family", "Histogram", "Queue", "Snapshot", "Totals", "WorkerReading", "all_families", "expose",
+    "families", "negotiate",
 ]  # fmt: skip

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from swell._core import DURATION_BOUNDS
+from swell.telemetry.metrics.application import application_families
 from swell.telemetry.metrics.readings import Kind, Snapshot, Totals, WorkerReading
 from swell.telemetry.metrics.text import Family, Histogram
 
-__all__ = ["STATES", "families"]
+__all__ = ["STATES", "all_families", "families"]
 
 STATES = ("starting", "ready", "draining", "stuck")
 # The scoreboard's histograms have a bucket for each power of two of microseconds: 16 µs to 16.8 s are shown.
@@ -33,6 +34,15 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     yield from _scaling(snapshot)
     yield from _each(snapshot.workers)
     yield from _instance(totals, snapshot)
+
+
+def all_families(snapshot: Snapshot) -> Iterator[Family]:
+    """The server's, then the application's. A name that the server has is the server's."""
+    taken = set()
+    for family in families(snapshot):
+        taken.add(family.name)
+        yield family
+    yield from application_families(snapshot.application, snapshot.application_ended, taken)
 
 
 def _durations(totals: Totals) -> Family:

@@ -118,7 +118,8 @@ class Queue:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One moment. `started` is Unix time; `exits` are counted by cause, `decisions` by (rule, direction), `last` is the
-    rule and the guard of the latest one; `cpu` in seconds and `rss` in bytes are the parent's own."""
+    rule and the guard of the latest one; `cpu` in seconds and `rss` in bytes are the parent's own;
+    `application` are its own metrics, by slot."""
 
     version: str
     started: float
@@ -136,3 +137,5 @@ class Snapshot:
     queues: Sequence[Queue] = ()
     cpu: float = 0.0
     rss: int = 0
+    application: Mapping[int, Mapping[bytes, Sequence[float]]] = field(default_factory=dict)
+    application_ended: Mapping[bytes, Sequence[float]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["OPENMETRICS", "PROMETHEUS", "Family", "Histogram", "expose", "negotiate"]
+__all__ = ["OPENMETRICS", "PROMETHEUS", "Family", "Histogram", "Summary", "expose", "negotiate"]
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,17 +31,23 @@ class Histogram:
     sum: float
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    count: int
+    sum: float
+
+
 @dataclass(slots=True)
 class Family:
     """Metrics of one name. A counter's name has no `_total`: that is the sample's. `unit` is the end of the name."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram", "info"]
+    kind: Literal["counter", "gauge", "histogram", "summary", "info"]
     help: str
     unit: str = ""
-    samples: list[tuple[Labels, float | Histogram]] = field(default_factory=list)
+    samples: list[tuple[Labels, float | Histogram | Summary]] = field(default_factory=list)
 
-    def add(self, value: float | Histogram, labels: Labels | Mapping[str, str] = ()) -> Family:
+    def add(self, value: float | Histogram | Summary, labels: Labels | Mapping[str, str] = ()) -> Family:
         pairs = list(labels.items()) if isinstance(labels, Mapping) else labels
         self.samples.append((pairs, value))
         return self
@@ -93,6 +99,10 @@ def _write(family: Family, open_metrics: bool, lines: list[str]) -> None:
         pairs = ",".join([f'{key}="{text.translate(_SPECIAL)}"' for key, text in labels])
         if isinstance(value, Histogram):
             _write_histogram(name, pairs, value, lines)
+        elif isinstance(value, Summary):
+            braces = f"{{{pairs}}}" if pairs else ""
+            lines.append(f"{name}_count{braces} {value.count}")
+            lines.append(f"{name}_sum{braces} {_number(value.sum)}")
         else:
             lines.append(f"{name}{suffix}{{{pairs}}} {_number(value)}" if pairs else f"{name}{suffix} {_number(value)}")
 
