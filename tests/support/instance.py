@@ -55,11 +55,27 @@ def worker(number: int, **values: Any) -> dict[str, Any]:
     }
 
 
+class FakeInsight:
+    """Answers with what it was asked."""
+
+    def __init__(self, calls: list[tuple[object, ...]]) -> None:
+        self._calls = calls
+
+    async def dump(self, worker: int | None) -> dict[str, Any]:
+        self._calls.append(("dump", worker))
+        return {"worker": worker}
+
+    async def tasks(self, worker: int | None) -> dict[str, Any]:
+        self._calls.append(("tasks", worker))
+        return {"worker": worker}
+
+
 class FakeInstance:
     """`calls` is what it was told. `hold` is waited for by every command but stop; `fail` is what they raise."""
 
     def __init__(self, name: str = "main-8000") -> None:
         self.calls: list[tuple[object, ...]] = []
+        self.insight = FakeInsight(self.calls)
         self.workers = [worker(1), worker(2, state="starting", cause="replaces worker 0, which was killed by SIGKILL")]
         self.instance: dict[str, Any] = {
             "name": name,

@@ -232,6 +232,17 @@ impl Engine {
         Ok(self.core()?.with(|inner| inner.active))
     }
 
+    /// The requests whose first step is over and whose application has not returned: (task, since when). Times are
+    /// those of `time.monotonic_ns()`, 0 without a scoreboard.
+    fn suspended(&self, py: Python<'_>) -> PyResult<Vec<(Py<PyAny>, u64)>> {
+        Ok(self.core()?.with(|inner| {
+            let keys = inner.tasks.keys();
+            keys.into_iter()
+                .filter_map(|key| inner.tasks.get_mut(key).map(|running| (running.task.clone_ref(py), running.since)))
+                .collect()
+        }))
+    }
+
     /// How application tasks are started: `eager`, `captured`, `scheduled` or `factory`.
     #[getter]
     fn task_start(&self) -> PyResult<&'static str> {

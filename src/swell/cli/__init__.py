@@ -10,7 +10,21 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from swell.cli import config, doctor, drain, explain, reload, restart, scale, serve, status, stop, version
+from swell.cli import (
+    config,
+    doctor,
+    drain,
+    dump,
+    explain,
+    reload,
+    restart,
+    scale,
+    serve,
+    status,
+    stop,
+    tasks,
+    version,
+)  # fmt: skip
 from swell.cli.output import fail
 from swell.config.nearest import nearest
 from swell.errors import ConfigError, SwellError
@@ -28,6 +42,8 @@ _COMMANDS: Mapping[str, tuple[Command, str]] = {
     "drain": (drain.main, drain.SUMMARY),
     "stop": (stop.main, stop.SUMMARY),
     "explain": (explain.main, explain.SUMMARY),
+    "tasks": (tasks.main, tasks.SUMMARY),
+    "dump": (dump.main, dump.SUMMARY),
     "config": (config.main, config.SUMMARY),
     "doctor": (doctor.main, doctor.SUMMARY),
     "version": (version.main, version.SUMMARY),

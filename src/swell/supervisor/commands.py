@@ -14,6 +14,7 @@ from typing import Any
 
 from swell import __version__
 from swell.supervisor.control.protocol import CommandFailed, Decision
+from swell.supervisor.insight import Insight
 from swell.supervisor.parent import Parent
 from swell.supervisor.slots import room_in
 from swell.supervisor.upgrade import Upgrade
@@ -39,6 +40,7 @@ class Commands:
         self._decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
         self.upgrade: Upgrade | None = None
+        self.insight = Insight(parent)
         self.why: Callable[[], str | None] = lambda: None
         """Why the load asks for as many workers as there are; None where it is not asked."""
         self.on_decision: Callable[[Decision], None] = lambda decision: None

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import tempfile
 from dataclasses import dataclass
 from socket import socket
+from typing import Any
 
 import swell
 from swell.worker.channel import Channel, Message
 from swell.worker.lifespan import TASK_NAME
 from swell.worker.process import DUMP_SIGNAL
 
-__all__ = ["Answer", "Stacks", "Witness", "indented"]
+__all__ = ["Answer", "Stacks", "Unanswered", "Witness", "indented"]
 
 # A dump is complete when the file has not grown for this long; seconds.
 DUMP_PAUSE, DUMP_SECONDS = 0.05, 1.0
@@ -37,25 +39,23 @@ class Stacks:
     """The file. Our descriptor and the process's share one position in it, so that it can be emptied from here."""
 
     def __init__(self) -> None:
-        if hasattr(os, "memfd_create"):
-            self._file = os.memfd_create("swell stacks")
-        else:
-            with tempfile.TemporaryFile() as file:
-                self._file = os.dup(file.fileno())
+        self._file = _file("swell stacks")
 
     def fileno(self) -> int:
         return self._file
 
-    def read(self) -> str:
-        """What is in the file: the application's part of the stacks, the innermost frame first."""
+    def read(self, *, everything: bool = False) -> str:
+        """What is in the file: the application's part of the stacks, the innermost frame first; or all of it."""
         if self._file < 0:
             return ""
-        text = os.pread(self._file, STACKS_AT_MOST, 0).decode("utf-8", "replace")
+        text = os.pread(self._file, STACKS_AT_MOST * (40 if everything else 1), 0).decode("utf-8", "replace")
+        if everything:
+            return text.rstrip()
         for noise in (_MACHINERY, _NOTHING_LEFT, _MODULES):
             text = noise.sub("", text)
         return text.rstrip()
 
-    async def dump(self, pid: int) -> str:
+    async def dump(self, pid: int, *, everything: bool = False) -> str:
         """Has the process write its stacks. Empty when it does not, because it is stopped, say."""
         if self._file < 0:
             return ""
@@ -72,12 +72,24 @@ class Stacks:
             before, size = size, os.fstat(self._file).st_size
             if size == before != 0:
                 break
-        return self.read()
+        return self.read(everything=everything)
 
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _file(name: str) -> int:
+    """A file without a place, to be shared with another process."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+class Unanswered(Exception):  # noqa: N818 - it says what happened
+    """A worker could not do what it was asked for. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,7 @@ class Witness:
         self._probe = probe
         self._asked = 0
         self._answer: asyncio.Future[Answer] | None = None
+        self._documents: dict[int, asyncio.Future[str]] = {}
 
     @classmethod
     def made(cls) -> tuple[Witness, socket]:
@@ -128,11 +141,40 @@ class Witness:
         except TimeoutError:
             return None
 
+    async def document(self, seconds: float, what: str, **more: Any) -> dict[str, Any] | None:
+        """The answer to one of the probe's longer questions; None when none comes in time. `Unanswered`: the worker
+        has failed to give it."""
+        self._asked += 1
+        number, file = self._asked, _file("swell answer")
+        written = self._documents[number] = asyncio.get_running_loop().create_future()
+        try:
+            if not self._probe.send({"do": what, "id": number, **more}, (file,)):
+                return None
+            async with asyncio.timeout(seconds):
+                error = await written
+            if error:
+                raise Unanswered(error)
+            found: dict[str, Any] = json.loads(os.pread(file, os.fstat(file).st_size, 0))
+            return found
+        except TimeoutError:
+            return None
+        finally:
+            del self._documents[number]
+            os.close(file)
+
     def _heard(self, message: Message) -> None:
+        if message["is"] == "written":
+            written = self._documents.get(message["id"])
+            if written is not None and not written.done():
+                written.set_result(message["error"])
+            return
         if message["id"] == self._asked and self._answer is not None and not self._answer.done():
             self._answer.set_result(Answer(**{name: message[name] for name in Answer.__slots__}))
 
     def close(self) -> None:
+        for written in self._documents.values():
+            if not written.done():
+                written.set_result("the worker has ended")
         self._probe.close()
         self.stacks.close()
 

@@ -97,6 +97,8 @@ class Attachment:
     def started(self, engine: Engine) -> None:
         """The application has started: nothing is accepted before the parent says from which sockets."""
         self._engine = engine
+        self._probe.suspended = engine.suspended
+        self._probe.current = lambda: self._board.read(self.seat.slot)["current"]
         for listener in self.wiring.listeners:
             engine.listen(listener, accepting=False)
         self._board.set_state(self.seat.slot, "ready")

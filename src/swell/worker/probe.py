@@ -5,27 +5,37 @@ as what it answers. Nothing here is taken as a sign of life: that is the heartbe
 
 parent → probe   {"do": "probe", "id": n}
 probe → parent   {"is": "probe", "id": n, "task", "request", "stack", "threads", "lifespan"}, each a text, maybe empty
+
+Longer questions come with a file, into which the answer is written as JSON: it may be of any size, and nobody waits for
+room in a socket.
+
+parent → probe   {"do": "stacks" or "tasks", "id": n}, and the file's descriptor
+probe → parent   {"is": "written", "id": n, "error"}, the error empty when all is well
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures.thread
+import json
 import linecache
 import select
 import sys
 import threading
 import tokenize
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
 from swell.worker.channel import Channel, Message
+from swell.worker.insight.scopes import request_line, scope_of
+from swell.worker.insight.stacks import stacks, waiting_frames
+from swell.worker.insight.tasks import tasks
 from swell.worker.lifespan import TASK_NAME
 from swell.worker.tracebacks import application_stack
 
-__all__ = ["Probe", "request_of"]
+__all__ = ["Probe"]
 
 # The answer has to fit into the socket's buffer, as nobody waits for room in it.
 TEXT_AT_MOST = 24_000
@@ -35,10 +45,12 @@ _NEEDED = (linecache, tokenize)
 
 
 class Probe:
-    """The thread. `loop` is set once there is one."""
+    """The thread. `loop` is set once there is one; `suspended` and `current` once there are requests, see `tasks`."""
 
     def __init__(self, channel: Channel) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.suspended: Callable[[], list[tuple[asyncio.Task[Any], int]]] | None = None
+        self.current: Callable[[], Mapping[str, Any] | None] = lambda: None
         self._channel = channel
         self._thread = threading.Thread(target=self._run, name="swell probe", daemon=True)
 
@@ -53,9 +65,33 @@ class Probe:
             orders = self._channel.receive()
             if orders is None:
                 return
+            for order in orders:
+                if order["do"] != "probe":
+                    self._write(order, self._channel.descriptors.popleft())
             # Whoever was kept waiting wants to know how things are now.
-            for order in orders[-1:]:
+            for order in [order for order in orders if order["do"] == "probe"][-1:]:
                 self._channel.send({"is": "probe", "id": order["id"], **self._look()})
+
+    def _write(self, order: Message, file: int) -> None:
+        """Answers a longer question."""
+        error = ""
+        try:
+            with open(file, "w", encoding="utf-8", errors="backslashreplace") as answer:
+                json.dump(self._answer(order), answer)
+        except Exception as problem:
+            error = repr(problem)
+        self._channel.send({"is": "written", "id": order["id"], "error": error})
+
+    def _answer(self, order: Message) -> dict[str, Any]:
+        match order["do"]:
+            case "stacks":
+                return stacks(self.loop)
+            case "tasks":
+                if self.loop is None:
+                    return {"answered": False, "tasks": [], "left_out": 0}
+                return tasks(self.loop, self.suspended, self.current())
+            case unknown:
+                raise ValueError(f"this worker cannot answer {unknown}")
 
     def _look(self) -> Message:
         """Other threads run on meanwhile, so anything may be half gone."""
@@ -74,7 +110,8 @@ class Probe:
 
     def _request(self) -> str:
         frame = self._frame()
-        return "" if frame is None else request_of(reversed([one for one, _ in traceback.walk_stack(frame)]))
+        scope = None if frame is None else scope_of(reversed([one for one, _ in traceback.walk_stack(frame)]))
+        return "" if scope is None else request_line(scope)
 
     def _stack(self) -> str:
         frame = self._frame()
@@ -99,30 +136,4 @@ class Probe:
         """Where the application's lifespan waits. The loop may be idle then: its thread's stack says nothing."""
         tasks: Iterable[asyncio.Task[Any]] = () if self.loop is None else asyncio.all_tasks(self.loop)
         task = next((task for task in tasks if task.get_name() == TASK_NAME), None)
-        return "" if task is None else application_stack(reversed(list(_awaited(task.get_coro()))))
-
-
-def request_of(frames: Iterable[FrameType]) -> str:
-    """The request that a stack belongs to: the first argument, from the outside, that is an ASGI scope."""
-    for frame in frames:
-        code = frame.f_code
-        values = frame.f_locals
-        for name in code.co_varnames[: code.co_argcount]:
-            scope = values.get(name)
-            if isinstance(scope, dict) and "path" in scope and scope.get("type") in ("http", "websocket"):
-                return f"{scope.get('method', 'WebSocket')} {scope['path']}"
-    return ""
-
-
-def _awaited(waiting: Any) -> Iterator[tuple[FrameType, int]]:
-    """The frames of a suspended coroutine, the outermost first."""
-    while waiting is not None:
-        for frame_name, next_name in (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await")):
-            if hasattr(waiting, frame_name):
-                frame = getattr(waiting, frame_name)
-                if frame is not None:
-                    yield frame, frame.f_lineno
-                waiting = getattr(waiting, next_name)
-                break
-        else:
-            return
+        return "" if task is None else application_stack(reversed(list(waiting_frames(task.get_coro()))))

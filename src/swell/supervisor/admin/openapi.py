@@ -13,6 +13,8 @@ __all__ = ["description"]
 _SUMMARIES = {
     "status": "The instance and every worker, with what each is doing now.",
     "explain": "Why the number of workers is what it is, and the latest decisions with their inputs.",
+    "dump": "The stacks of all threads of a worker, also of one that hangs.",
+    "tasks": "Every asyncio task of a worker, where it waits and for whom.",
     "health": "200 while the instance serves, 503 while it starts or ends.",
     "scale": "Set the number of workers, or the range within which it may move.",
     "reload": "Replace all workers by new ones with the code as it is now. Answers when they serve.",
@@ -29,11 +31,11 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "worker": {**_COUNT, "description": "The worker's id, from the status."},
     "now": {"type": "boolean", "default": False, "description": "Without waiting for anybody."},
 }
-_LAST = {
-    "name": "last",
-    "in": "query",
-    "description": "How many decisions.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": EXPLAIN_AT_MOST, "default": EXPLAIN_DEFAULT},
+_LAST = {"type": "integer", "minimum": 1, "maximum": EXPLAIN_AT_MOST, "default": EXPLAIN_DEFAULT}
+# What a GET takes.
+_QUERY: dict[str, tuple[str, dict[str, Any]]] = {
+    "last": ("How many decisions.", _LAST),
+    "worker": ("The worker's id, from the status. May be left out where there is only one.", _COUNT),
 }
 _FIELD = {
     "name": "Swell-Admin",
@@ -92,7 +94,8 @@ def description() -> dict[str, Any]:
 def _operation(name: str) -> dict[str, Any]:
     route = ROUTES[name]
     answer = {"description": "Done, or begun.", "content": {"application/json": {"schema": {"type": "object"}}}}
-    refusals = ("400", "401", "403", "404", "409") if route.method == "POST" else ("400", "401", "403")
+    changes = route.method == "POST"
+    refusals = ("400", "401", "403", *(("404",) if changes else ()), *(("409",) if changes or route.names else ()))
     operation: dict[str, Any] = {
         "operationId": name,
         "summary": _SUMMARIES[name],
@@ -101,7 +104,9 @@ def _operation(name: str) -> dict[str, Any]:
     if name == "health":
         operation["responses"]["503"] = answer
     if route.method == "GET":
-        operation["parameters"] = [_LAST] if "last" in route.names else []
+        operation["parameters"] = [
+            {"name": key, "in": "query", "description": _QUERY[key][0], "schema": _QUERY[key][1]} for key in route.names
+        ]
         return operation
     operation["parameters"] = [_FIELD]
     schema = {

@@ -3,6 +3,8 @@ on the control socket and `/api/` beside it (`swell.supervisor.admin`).
 
     GET  /v1/status             the document of `protocol.Status`
     GET  /v1/explain?last=N     the document of `protocol.Explanation`
+    GET  /v1/dump?worker=N      all stacks of a worker
+    GET  /v1/tasks?worker=N     its asyncio tasks
     GET  /v1/health             200 while the instance serves, 503 while it starts or ends
     POST /v1/scale              {"workers": 4}, {"min": 1, "max": 8} or {"by": 1}
     POST /v1/reload             {}
@@ -62,6 +64,22 @@ async def _explain(instance: Instance, values: Values) -> Answer:
     # isascii: other scripts' digits are digits to Python
     number = int(last) if last.isascii() and last.isdigit() and len(last) < 9 else last
     return HTTPStatus.OK, instance.explain(whole_number({"last": number}, "last", 1, EXPLAIN_AT_MOST))
+
+
+def _worker(values: Values) -> int | None:
+    """Which worker a GET means; None: there is only one."""
+    word = values.get("worker")
+    if word is None:
+        return None
+    return whole_number({"worker": int(word) if word.isascii() and word.isdigit() else word}, "worker", 0, 2**63 - 1)
+
+
+async def _dump(instance: Instance, values: Values) -> Answer:
+    return HTTPStatus.OK, await instance.insight.dump(_worker(values))
+
+
+async def _tasks(instance: Instance, values: Values) -> Answer:
+    return HTTPStatus.OK, await instance.insight.tasks(_worker(values))
 
 
 async def _health(instance: Instance, values: Values) -> Answer:
@@ -129,6 +147,8 @@ async def _stop(instance: Instance, values: Values) -> Answer:
 ROUTES: Mapping[str, Route] = {
     "status": Route("GET", (), _status),
     "explain": Route("GET", ("last",), _explain),
+    "dump": Route("GET", ("worker",), _dump),
+    "tasks": Route("GET", ("worker",), _tasks),
     "health": Route("GET", (), _health),
     "scale": Route("POST", ("workers", "min", "max", "by"), _scale),
     "reload": Route("POST", (), _reload),

@@ -11,7 +11,9 @@ from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from swell.errors import SwellError
 
-__all__ = ["CommandFailed", "Decision", "Explanation", "Instance", "InstanceStatus", "Status", "WorkerStatus"]
+__all__ = [
+    "CommandFailed", "Decision", "Explanation", "Insight", "Instance", "InstanceStatus", "Status", "WorkerStatus",
+]  # fmt: skip
 
 InstanceState = Literal["starting", "running", "reloading", "draining", "stopping", "sleeping"]
 WorkerState = Literal["empty", "starting", "ready", "draining", "stopping", "stuck"]
@@ -95,12 +97,29 @@ class Explanation(TypedDict):
     decisions: list[Decision]
 
 
+class Insight(Protocol):
+    """What the workers of an instance tell about themselves. `worker` is an id; None is the only one there is.
+
+    Raises `CommandFailed` when there is no such worker, when it does not answer, or ends before it has.
+    """
+
+    async def dump(self, worker: int | None) -> dict[str, Any]:
+        """All stacks of a worker, also of one that hangs."""
+
+    async def tasks(self, worker: int | None) -> dict[str, Any]:
+        """All asyncio tasks of a worker."""
+
+
 class Instance(Protocol):
     """The parent. Everything is called on its own loop, and several commands may run at once.
 
     Each command answers `{"text": ...}`, a sentence for people, and what else it likes. One that is at odds with the
     state of things, such as a reload while the instance ends, raises `CommandFailed`.
     """
+
+    @property
+    def insight(self) -> Insight:
+        """What its workers tell about themselves."""
 
     def status(self) -> dict[str, Any]:
         """A `Status`."""

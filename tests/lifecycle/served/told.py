@@ -1,0 +1,52 @@
+"""An application that waits, computes and hangs in known ways, to be looked at from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+released = asyncio.Event()
+
+
+async def leaf() -> None:
+    await released.wait()
+
+
+async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        return
+    _, route, *rest = scope["path"].split("/")
+    match route:
+        case "gather":
+            await asyncio.gather(leaf(), leaf())
+        case "group":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(leaf(), name="first of the group")
+                group.create_task(leaf())
+        case "wait_for":
+            await asyncio.wait_for(asyncio.ensure_future(leaf()), 60)
+        case "shield":
+            await asyncio.shield(leaf())
+        case "anyio":
+            async with anyio.create_task_group() as group_of_anyio:
+                group_of_anyio.start_soon(leaf)
+        case "await":
+            await asyncio.create_task(leaf())
+        case "release":
+            released.set()
+        case "sleep":
+            time.sleep(float(rest[0]))  # noqa: ASYNC251 - what must not be done
+        case "native":
+            ctypes.PyDLL(None).usleep(int(float(rest[0]) * 1e6))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})
