@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from support.kernel import wait_until
+from support.link import Address
 from support.server import ServerProcess, serving
 
 from swell._core import Scoreboard
@@ -31,13 +32,15 @@ COMMAND_SECONDS = 30.0
 
 
 class Instance:
-    """A parent and its workers. `directory` holds the application's own copy of its code."""
+    """A parent and its workers. `directory` holds the application's own copy of its code. `endpoint` is its
+    `address`, or the path of its Unix socket."""
 
-    def __init__(self, server: ServerProcess, directory: Path, runtime: Path) -> None:
+    def __init__(self, server: ServerProcess, directory: Path, runtime: Path, endpoint: Address) -> None:
         self.server = server
         self.directory = directory
         self.runtime = runtime
         self.address = server.address
+        self.endpoint = endpoint
         (self.path,) = (path.parent for path in runtime.glob("*/scoreboard"))
         self.board = Scoreboard(str(self.path / "scoreboard"))
 
@@ -83,7 +86,7 @@ class Instance:
         return sorted(taken, key=lambda slot: int(slot["worker"]))
 
     def pids(self, *states: str) -> list[int]:
-        return [slot["pid"] for slot in self.workers(*states)]
+        return [slot["pid"] for slot in self.workers(*states) if slot["pid"]]
 
     def wait_workers(self, count: int, *, generation: int | None = None, seconds: float = 20.0) -> list[dict[str, Any]]:
         """Waits until there are so many workers, all ready, and of this generation of the code."""
@@ -109,13 +112,18 @@ class Instance:
 
 @contextmanager
 def instance(
-    *options: str, workers: int = 4, environment: Mapping[str, str] | None = None, loop: str = "asyncio"
+    *options: str,
+    workers: int = 4,
+    environment: Mapping[str, str] | None = None,
+    loop: str = "asyncio",
+    unix: bool = False,
 ) -> Iterator[Instance]:
-    """Serves until the block ends, then judges the log and the exit code."""
+    """Serves until the block ends, then judges the log and the exit code. A `unix` socket is one for all workers."""
     with ExitStack() as stack:
         directory, runtime = (Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="swell-"))) for _ in range(2))
         shutil.copy(SERVED / SOURCE, directory / SOURCE)
         places = ("--runtime-dir", str(runtime), "--state-dir", str(runtime / "state"))
+        listen = ("--uds", str(runtime / "socket")) if unix else ("--host", "127.0.0.1", "--port", "0")
         server = stack.enter_context(
             serving(
                 "subject:app",
@@ -123,9 +131,10 @@ def instance(
                 directory=directory,
                 loop=loop,
                 environment=environment,
+                listen=listen,
             )
         )
-        running = Instance(server, directory, runtime)
+        running = Instance(server, directory, runtime, listen[1] if unix else server.address)
         try:
             running.wait_workers(int(workers))  # it listens when the first is ready
             yield running

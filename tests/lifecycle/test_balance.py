@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from support.kernel import wait_until
 from support.server import ServerProcess, serving
 
 from lifecycle.running import SERVED
+from swell._core import Scoreboard
+
+pytestmark = pytest.mark.alone  # a worker that gets no CPU is a slow one, and rightly gets fewer connections
 
 WORKERS = 4
 RATIO = 1.25
@@ -29,7 +33,11 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ser
     listen = ("--port", "0") if request.param == "tcp" else ("--uds", path)
     name = f"balance-{request.param}"
     with serving("subject:app", "--workers", str(WORKERS), "--name", name, directory=SERVED, listen=listen) as server:
-        server.wait_for_log(rf"worker {WORKERS} \(pid \d+\) is ready")
+        board = Scoreboard(str(Path(os.environ["SWELL_RUNTIME_DIR"], name, "scoreboard")))
+        wait_until(
+            lambda: sum(board.read(slot)["state"] == "ready" for slot in range(board.slots)) == WORKERS,
+            "all workers take connections",
+        )
 
         def connect() -> socket.socket:
             if request.param == "tcp":

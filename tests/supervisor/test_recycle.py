@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from swell.config import Config
-from swell.supervisor.memory import OutOfMemory, resident
+from swell.supervisor.memory import OutOfMemory, available, resident
 from swell.supervisor.recycle import Lifetime, Recycler, Verdict
 from swell.supervisor.workers import Worker
 
@@ -141,3 +141,28 @@ def test_control_groups_count_what_the_kernel_has_killed(tmp_path: Path, line: s
     assert not counter.happened()
     (group / name).unlink()
     assert not counter.happened()
+
+
+def test_memory_that_is_left_is_the_least_of_what_each_limit_leaves(tmp_path: Path) -> None:
+    assert available(tmp_path) is None
+    for name, text in {
+        "proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    4000 kB\n",
+        "proc/self/cgroup": "0::/shop/web\n",
+        "sys/fs/cgroup/shop/web/memory.max": "max\n",
+        "sys/fs/cgroup/shop/web/memory.current": "7000000\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available(tmp_path) == 4000 * 1024
+    above = tmp_path / "sys/fs/cgroup/shop"
+    (above / "memory.max").write_text("8000000\n")
+    (above / "memory.current").write_text("7500000\n")
+    (above / "memory.stat").write_text("anon 5000000\nfile 2500000\ninactive_file 1000000\n")
+    assert available(tmp_path) == 1_500_000
+    (above / "memory.current").write_text("9500000\n")
+    assert available(tmp_path) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_this_machine_has_memory_left() -> None:
+    assert (available() or 0) > MIB

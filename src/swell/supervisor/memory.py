@@ -10,7 +10,7 @@ from pathlib import Path
 
 from swell.supervisor.machine import groups
 
-__all__ = ["OutOfMemory", "resident", "show_size"]
+__all__ = ["OutOfMemory", "available", "resident", "show_size"]
 
 
 def resident(pid: int, root: Path = Path("/")) -> int | None:
@@ -20,6 +20,33 @@ def resident(pid: int, root: Path = Path("/")) -> int | None:
         return int(words[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return None
+
+
+def available(root: Path = Path("/")) -> int | None:
+    """What may still be used before the kernel has to kill somebody, in bytes: of the machine, and of every control
+    group around this process. File pages that nobody has used lately count, as they are given up first."""
+    room = [size * 1024 for size in _sizes(root / "proc/meminfo", "MemAvailable:")]
+    for controller, limit, used, cache in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        for group in groups(root, controller):
+            limits, uses = _sizes(group / limit), _sizes(group / used)
+            if limits and uses:
+                room.append(limits[0] - uses[0] + sum(_sizes(group / "memory.stat", cache)))
+    return max(0, min(room)) if room else None
+
+
+def _sizes(file: Path, name: str | None = None) -> list[int]:
+    """The number in a file, or those behind a name; none for `max` and for what is not there."""
+    try:
+        lines = [line.split() for line in file.read_text(encoding="ascii", errors="replace").splitlines()]
+    except OSError:
+        return []
+    words = (
+        [line[1] for line in lines if len(line) > 1 and line[0] == name] if name else [*lines[0][:1]] if lines else []
+    )
+    return [int(word) for word in words if word.isdigit()]
 
 
 def show_size(size: int) -> str:

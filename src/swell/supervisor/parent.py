@@ -2,7 +2,7 @@
 
 It compares what is with what should be (`_reconcile`) whenever something happens: a worker is ready, one has ended, a
 signal or a command comes, a timer is due. Replacing comes before removing: a worker that is to go serves on until its
-successor is ready. A new generation of the code has to show one ready worker before anything of the old is touched.
+successor is ready. New code takes over when all of its workers are ready, in one step (`generation`).
 
 Runs on its own asyncio loop, in a process that never runs the application. Made by `main`, commanded by `commands`.
 """
@@ -15,13 +15,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from swell.config import Config
 from swell.config.workers import WorkerRange
 from swell.supervisor.backlog import Backlog
 from swell.supervisor.control.protocol import CommandFailed
 from swell.supervisor.crash import StartPolicy, exit_code_of
+from swell.supervisor.generation import SWITCH_SECONDS, Generation, Stage, has_stopped, is_gathered, may_accept
+from swell.supervisor.memory import available, resident, show_size
 from swell.supervisor.meter import Meter
 from swell.supervisor.reaper import Reaper
 from swell.supervisor.recycle import Recycler
@@ -35,7 +36,7 @@ from swell.worker.attached import Seat, Wiring
 from swell.worker.channel import Channel, Message
 from swell.worker.server import CANCEL_GRACE
 
-__all__ = ["Generation", "Parent"]
+__all__ = ["Parent"]
 
 log = logging.getLogger("swell")
 
@@ -45,17 +46,6 @@ BEYOND_GRACE = 4.0
 HURRY_SECONDS = 5.0
 # Somebody may have seen a worker ready right before it died, and hands a connection to it after that, in seconds.
 LAST_HAND_OVER = 1.0
-
-
-@dataclass(eq=False)
-class Generation:
-    """One state of the code. `confirmed` once a worker of it has been ready, `broken` when it does not start and better
-    code is waited for; without a `template`, workers get fresh interpreters."""
-
-    number: int
-    template: Template | None
-    confirmed: bool = False
-    broken: bool = False
 
 
 class Parent:
@@ -197,6 +187,7 @@ class Parent:
             return
         log.info("%s: finishing the running requests, then ending", why)
         self.state = "draining"
+        self._fail_trial("the server is ending")
         self.on_ending()
         self._watch_listeners(False)
         if self.generation.template is not None:
@@ -212,6 +203,7 @@ class Parent:
             self.on_ending()
         log.info("%s: ending now", why)
         self.state = "stopping"
+        self._fail_trial("the server is ending")
         if self.generation.template is not None:
             self.generation.template.close()
         for worker in list(self.workers.values()):
@@ -255,6 +247,7 @@ class Parent:
         for _ in range(self._wanted() - len(self._keepers())):
             if not self._start():
                 break
+        self._advance()
         leaving = self._surplus(self._keepers())
         for worker in leaving:
             worker.state = State.DRAINING
@@ -267,6 +260,40 @@ class Parent:
         # Who is finishing takes nothing more, and may take long over it.
         self._watch_listeners(self.target == 0 and not any(w.accepting for w in self.workers.values()))
         self._tell_changed()
+
+    def _advance(self) -> None:
+        """The new generation takes over: the old workers stop accepting, then the new ones begin."""
+        generation, workers = self.generation, self.workers.values()
+        if generation.stage is Stage.GATHERING and is_gathered(generation, workers, self.target):
+            self._take_over(Stage.SWITCHING)
+            for worker in list(workers):
+                if worker.generation != generation.number and worker.state is State.READY and not worker.standby:
+                    worker.cause = "its code was replaced"
+                    worker.accept_from(())  # what waits in the queues is for the new ones
+                    self._drain(worker)
+            if not has_stopped(generation, workers):
+                self._loop.call_later(SWITCH_SECONDS, self._switch_at_last, generation)
+        if generation.stage is Stage.SWITCHING and has_stopped(generation, workers):
+            generation.stage = Stage.SERVING
+
+    def _switch_at_last(self, generation: Generation) -> None:
+        """Somebody has not said that it accepts no more."""
+        if generation.stage is Stage.SWITCHING:
+            generation.stage = Stage.SERVING
+            self.reconcile()
+
+    def _one_by_one(self, why: str) -> None:
+        """The new generation cannot be there as a whole beside the old one."""
+        if self.generation.stage is Stage.GATHERING and not is_gathered(
+            self.generation, self.workers.values(), self.target
+        ):
+            log.warning("%s: workers with the new code take over one by one", why)
+            self._take_over(Stage.SERVING)
+
+    def _take_over(self, stage: Stage) -> None:
+        self.generation.stage = stage
+        if self._trial is not None and not self._trial.done():
+            self._trial.set_result(None)
 
     def _tell_changed(self) -> None:
         if self._changed is not None:
@@ -297,11 +324,13 @@ class Parent:
 
     def _surplus(self, keepers: list[Worker]) -> list[Worker]:
         """Those who can go now: replaced ones whose successors are ready, the least busy when there are too many."""
-        ready = [w for w in keepers if w.state is State.READY]
-        outgoing = [w for w in self.workers.values() if w.state is State.READY and w not in keepers]
-        leaving = [w for w in self.workers.values() if w.state is State.STARTING and w not in keepers]
+        serving = [w for w in keepers if w.state is State.READY] if self.generation.has_taken_over else []
+        others = [w for w in self.workers.values() if w not in keepers]
+        # Those of a generation that never took over are not needed by anybody.
+        outgoing = [w for w in others if w.state is State.READY and may_accept(w, self.generation)]
+        leaving = [w for w in others if w.state is State.STARTING or (w.state is State.READY and w not in outgoing)]
         if self.generation.confirmed or self._trial is not None:
-            spare = len(ready) + len(outgoing) - self.target
+            spare = len(serving) + len(outgoing) - self.target
             leaving += sorted(outgoing, key=lambda w: (not w.condemned, w.generation, w.id))[: max(0, spare)]
         for worker in sorted(keepers, key=self._busyness)[: max(0, len(keepers) - self.target)]:
             if self.generation.confirmed:
@@ -317,14 +346,14 @@ class Parent:
         """Gives the listening sockets to the ready workers: first to those who get more, then from those who lose."""
         if self.on_trial:
             return
-        everyone = [w for w in self.workers.values() if w.state is State.READY]
+        everyone = [w for w in self.workers.values() if w.state is State.READY and may_accept(w, self.generation)]
         # One whose loop stands still gets nothing, unless that is all there is.
         ready = [w for w in everyone if not w.silent] or everyone
         self._owners = deal(self._groups, [w.id for w in ready], self._owners)
         shares: dict[int, list[int]] = {w.id: [] for w in everyone}
         for shard, owner in self._owners.items():
             shares[owner].append(shard)
-        for worker in sorted(everyone, key=lambda w: len(shares[w.id]) <= len(w.shards)):
+        for worker in sorted(everyone, key=lambda w: len(shares[w.id]) <= len(w.shards or ())):
             worker.accept_from(shares[worker.id])
         self._pass_on([w.seat.slot for w in ready if not w.silent])
 
@@ -337,9 +366,9 @@ class Parent:
                 self._loop.call_later(LAST_HAND_OVER, self._pass_on_the_last, slot)
 
     def _pass_on_the_last(self, slot: int) -> None:
-        ready = next((w.seat.slot for w in self.workers.values() if w.state is State.READY), None)
-        if ready is not None:
-            self.slots.forward(slot, ready)
+        ready = [w for w in self.workers.values() if w.state is State.READY]
+        if ready:
+            self.slots.forward(slot, min(ready, key=lambda w: w.standby).seat.slot)
         self.slots.give_back(slot)
 
     def _watch_listeners(self, asleep: bool) -> None:
@@ -382,6 +411,7 @@ class Parent:
             return False
         slot = self.slots.take(self._last_worker + 1, generation.number)
         if slot is None:
+            self._one_by_one("there is no room for old and new workers side by side")
             return False  # when one ends, its slot is free and this is asked again
         self._last_worker += 1
         self.meter.starts += 1
@@ -479,15 +509,23 @@ class Parent:
         self._starts.was_ready()
         log.info("%s is ready after %.0f ms: %s", worker.name, worker.ready_after * 1000, worker.cause)
         if worker.generation == self.generation.number and not self.generation.confirmed:
-            self.generation.confirmed = True
-            if self._trial is not None and not self._trial.done():
-                self._trial.set_result(None)
+            self.generation.stage = Stage.GATHERING
+            self._look_for_memory(worker)
         first = self.state == "starting" and not self.on_trial
         if first or self.state == "sleeping":
             self.state = "running"
         self.reconcile()
         if first:
             self.on_serving()
+
+    def _look_for_memory(self, first: Worker) -> None:
+        """Whether there is enough for as many as are still to come beside the old ones. Pages that they share with
+        each other are counted several times: on the safe side."""
+        if is_gathered(self.generation, self.workers.values(), self.target):
+            return
+        size, free = resident(first.pid or 0), available()
+        if size is not None and free is not None and size * (self.target - 1) > free:
+            self._one_by_one(f"a worker has {show_size(size)}, and {show_size(free)} of memory are left")
 
     def retire(self, worker: Worker, why: str) -> None:
         """Replaces a worker: it serves on until its successor is ready."""
@@ -516,7 +554,8 @@ class Parent:
     def relieve(self, worker: Worker, silent: bool) -> None:
         """A worker whose loop stands still gets no new connections until it moves again."""
         worker.silent = silent
-        self.slots.board.set_state(worker.seat.slot, "stuck" if silent else "ready")
+        if not worker.standby:
+            self.slots.board.set_state(worker.seat.slot, "stuck" if silent else "ready")
         self._deal()
 
     def _drain(self, worker: Worker) -> None:
@@ -561,6 +600,8 @@ class Parent:
         elif state is State.READY:
             log.error("%s died: %s%s%s", worker.name, died_of, lost, details)
             self._starts.crashed(now)
+            if worker.standby and worker.generation == self.generation.number:
+                self._one_by_one(f"{worker.name} died before it served")
             self._vacancies.append(f"replaces worker {worker.id}, which died: {died_of}")
         elif not self.ending:
             self._failed_to_start(worker, died_of, details, exit_code_of(status), now)
@@ -572,10 +613,12 @@ class Parent:
                 # With an exit code it has said why by itself, unless it has left that to us.
                 told = bool(code) and not details
                 self._first_failed(f"{worker.name} does not start: {died_of}{details}", code or 3, told=told)
-            elif not self._trial.done():
-                self._trial.set_exception(CommandFailed(f"the new code does not start: {died_of}{details}"))
+            else:
+                self._fail_trial(f"the new code does not start: {died_of}{details}")
             return
         log.error("%s failed to start: %s%s", worker.name, died_of, details)
+        if worker.generation == self.generation.number:
+            self._one_by_one("not every worker starts")
         self._vacancies.append(f"replaces worker {worker.id}, which failed to start: {died_of}")
         self._starts.failed_to_start(now)
         self._give_up_if_hopeless(code or 3)
@@ -597,6 +640,8 @@ class Parent:
                 "the application was given as an object, which cannot be imported anew: restart the program, send it"
                 " SIGUSR2, or give swell.run() an import string"
             )
+        while self.generation.stage is Stage.SWITCHING and not self.ending:
+            await self.wait_changed()  # a second at most
         if self._trial is not None:
             raise CommandFailed("a reload is under way already")
         before, self._trial = self.generation, self._loop.create_future()
@@ -606,26 +651,30 @@ class Parent:
         after = Generation(self._last_generation, Template.executed(self.config, self._wiring) if forks else None)
         try:
             await self._try(after)
-        except BaseException:
-            self.generation = before
-            if after.template is not None:
-                after.template.close()
-            raise
-        else:
-            if before.template is not None:
-                before.template.close()
         finally:
             self._trial = None
+            self.generation = after if after.has_taken_over else before
+            for one in (before, after):
+                if one.template is not None and (one is not self.generation or self.ending):
+                    one.template.close()
             if not self.ending:
-                self.state = "starting" if self.generation.broken else "running" if after.confirmed else state
+                self.state = "starting" if self.generation.broken else "running" if after.has_taken_over else state
             self.reconcile()
         if before.broken:
             self.on_serving()
-        while any(w.generation != after.number and w.accepting for w in self.workers.values()):
+        while (self.generation is after and after.stage is not Stage.SERVING and not self.ending) or any(
+            w.generation < after.number and w.accepting for w in self.workers.values()
+        ):
             await self.wait_changed()
 
+    def _fail_trial(self, why: str) -> None:
+        """The reload that is under way, if any, has failed."""
+        if self._trial is not None and not self._trial.done():
+            self._trial.set_exception(CommandFailed(why))
+            self._trial.exception()  # whether somebody waits for it yet or not
+
     async def _try(self, generation: Generation) -> None:
-        """Makes it the current one and waits until it has a ready worker."""
+        """Makes it the current one and waits until it takes over."""
         try:
             await self._prepare(generation)
         except TemplateFailed as error:

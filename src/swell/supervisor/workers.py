@@ -35,7 +35,8 @@ class Worker:
     """`cause` says why it was started, later why it ends. `retiring` is the reason for which it is to be replaced,
     `condemned` the one for which this has to be by force. `phase` is how far its start is; `silent` is true while its
     event loop stands still. `evidence` belongs below the log entry of its end, and so do its `last_words`.
-    `accepting` is true until it has said that it accepts no more."""
+    `accepting` is true until it has said that it accepts no more. `shards` are the listening sockets that it was told
+    to accept from, None until it was told for the first time."""
 
     seat: Seat
     channel: Channel
@@ -53,7 +54,7 @@ class Worker:
     silent: bool = False
     evidence: str = ""
     last_words: str = ""
-    shards: tuple[int, ...] = ()
+    shards: tuple[int, ...] | None = None
     _deadline: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property
@@ -69,13 +70,19 @@ class Worker:
         """As it is called in the log."""
         return f"worker {self.id}" if self.pid is None else f"worker {self.id} (pid {self.pid})"
 
+    @property
+    def standby(self) -> bool:
+        """It does not serve yet, though it may be ready."""
+        return self.shards is None
+
     def watch(self, loop: asyncio.AbstractEventLoop, heard: Callable[[Worker, Message], None]) -> None:
         """Calls `heard` for what it says. That it hangs up says nothing: its end is the reaper's to tell."""
         self.channel.watch(loop, lambda message: heard(self, message), lambda: None)
         self.witness.watch(loop)
 
     def accept_from(self, shards: Sequence[int]) -> None:
-        """Has it accept from these listening sockets and no others."""
+        """Has it accept from these listening sockets and no others. With the first of these orders, even an empty one,
+        it takes what other workers hand to it."""
         wanted = tuple(sorted(shards))
         if wanted != self.shards:
             self.shards = wanted

@@ -66,6 +66,7 @@ class Attachment:
         self.wiring = wiring
         self.seat = seat
         self.has_parent = True
+        self._standby = True
         self._channel = channel
         self._probe = probe
         self._board = Scoreboard(wiring.board)
@@ -101,7 +102,6 @@ class Attachment:
         self._probe.current = lambda: self._board.read(self.seat.slot)["current"]
         for listener in self.wiring.listeners:
             engine.listen(listener, accepting=False)
-        self._board.set_state(self.seat.slot, "ready")
         self._channel.send({"is": "ready", "pid": os.getpid()})
 
     def retire(self, why: str) -> None:
@@ -112,9 +112,12 @@ class Attachment:
         """What the parent is to add when it tells of the end of this process."""
         self._channel.send({"is": "last words", "text": text[-LAST_WORDS_AT_MOST:]})
 
+    def leaving(self) -> None:
+        """The worker is about to end its accepting: others hand nothing to it any more."""
+        self._board.set_state(self.seat.slot, "draining")
+
     def ending(self, why: str) -> None:
         """The worker accepts no more."""
-        self._board.set_state(self.seat.slot, "draining")
         self._channel.send({"is": "draining", "why": why})
 
     def _obey(self, order: Message) -> None:
@@ -125,6 +128,9 @@ class Attachment:
             case "accept":
                 if engine is not None and not server.should_exit:
                     engine.accept_from(order["shards"])
+                    if self._standby:
+                        self._standby = False
+                        self._board.set_state(self.seat.slot, "ready")
             case "drain":
                 server.should_exit = True
             case "stop":

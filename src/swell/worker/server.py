@@ -218,8 +218,6 @@ class Server:
     async def _end(self, engine: Engine, lifespan: Lifespan) -> None:
         self.started = False
         self.ending_since = time.monotonic()
-        if self._attachment is not None:
-            self._attachment.ending("told by a signal" if self._signalled else "by what the application raised")
         lifespan.tell_draining()
         await self._drain(engine)
         stopping = asyncio.ensure_future(lifespan.shutdown())
@@ -235,7 +233,11 @@ class Server:
     async def _drain(self, engine: Engine) -> None:
         """Lets requests that run finish, sends away who stays; ends what does not end in time."""
         allowed = self.config.timeout_graceful_shutdown
+        if self._attachment is not None:
+            self._attachment.leaving()
         engine.stop_accepting()
+        if self._attachment is not None:
+            self._attachment.ending("told by a signal" if self._signalled else "by what the application raised")
         empty = engine.drain()
         parting = asyncio.ensure_future(part(engine, allowed))
         in_time = await self._first(empty, self._force, allowed)
