@@ -50,8 +50,8 @@ LINES: tuple[tuple[str, str, Any], ...] = (
     ("… signal → last old answer", "reload", lambda cell: _ms(cell["seconds"])),
     ("… lost (in all rounds)", "reload", _lost),
     ("… slowest small GET meanwhile", "reload", lambda cell: _ms(cell["worst_keep_alive"])),
-    ("kill -9 of a worker → successor ready", "kill", lambda cell: _ms(cell["seconds"])),
-    ("… lost (in all rounds)", "kill", _lost),
+    ("kill -9 of a worker each second, 20 times → successor ready", "kill", lambda cell: _ms(cell["seconds"])),
+    ("… lost", "kill", _lost),
     ("new parent and workers (USR2) under load", "upgrade", lambda cell: _ms(cell["seconds"])),
     ("… lost", "upgrade", _lost),
     ("idle, 8 workers: parent's share of a core", "idle", lambda cell: f"{cell['parent']:.3%}"),
@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     if any(name.startswith("swell") for name in servers):
         environment.prepare_swell(args.wheel, build=not args.no_build)
     machine.raise_file_limit()
-    effort = lifecycle.Effort(1, 1, 2.0, 1.0) if args.quick else lifecycle.Effort()
+    effort = lifecycle.Effort(1, 1, 2, 2.0, 1.0) if args.quick else lifecycle.Effort()
     document: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": machine.commit(),

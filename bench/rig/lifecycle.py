@@ -34,6 +34,7 @@ class Effort:
 
     rounds: int = 5
     reloads: int = 3
+    kills: int = 20
     idle_seconds: float = 10.0
     window_seconds: float = 4.0
 
@@ -148,19 +149,23 @@ def reload(many: Many, effort: Effort) -> Seen:
 
 
 def kill(many: Many, effort: Effort) -> Seen:
-    """From `kill -9` of a worker to its successor's readiness, under load."""
+    """From `kill -9` of a worker to its successor's readiness, under load; one a second."""
     if not many.respawns:
         return None
+    due = 0.0
 
     def shoot(running: Instance, steady: Steady) -> float:
+        nonlocal due
+        steady.wait(lambda _: time.monotonic() >= due, "the next second")
         starts = len(running.starts())
         before = time.monotonic()
+        due = before + 1.0
         os.kill(running.workers()[0], signal.SIGKILL)
         took = running.wait_starts(starts + 1)[-1].at - before
         steady.wait_answers(100)
         return took
 
-    return under_load(many, WORKERS, shoot, effort.rounds)
+    return under_load(many, WORKERS, shoot, effort.kills)
 
 
 def upgrade(many: Many, effort: Effort) -> Seen:

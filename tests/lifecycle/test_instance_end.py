@@ -13,7 +13,7 @@ from support.steady import steady_load
 from lifecycle.running import bounded, instance
 
 CLEAN_UP = 2.0  # for cancelled requests, and the same again for the application's lifespan
-SLACK = 3.0
+SLACK = 8.0  # for a busy machine
 
 
 def test_sigterm_answers_what_was_accepted() -> None:
@@ -23,7 +23,7 @@ def test_sigterm_answers_what_was_accepted() -> None:
             since = time.monotonic()
             running.signal(signal.SIGTERM)
             assert running.server.wait_for_end() == 0, running.server.log
-            bounded(5.0, since)
+            bounded(20.0, since)
             load.stop()
         assert load.report.lost, "the load went on behind the end"
         for loss in load.report.lost:

@@ -46,7 +46,7 @@ def test_a_single_worker_is_replaced_before_it_goes() -> None:
                 by_command(running, worker)
             load.wait_answers(100)
         load.report.check(fewest=200)
-        assert load.report.longest_silence() < 0.5, load.report
+        assert load.report.longest_silence() < 3.0, load.report
 
 
 def test_workers_finish_and_end_when_the_parent_is_gone() -> None:
