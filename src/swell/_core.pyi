@@ -8,6 +8,7 @@ from typing import Any, Final, final
 
 from swell.worker.asgi import Application
 from swell.worker.settings import EngineSettings
+from swell.worker.tls import Material
 
 __all__ = [
     "BUILD_PROFILE",
@@ -17,6 +18,7 @@ __all__ = [
     "Engine",
     "MessageError",
     "Scoreboard",
+    "TlsContext",
     "forward_inbox",
 ]
 
@@ -37,6 +39,16 @@ class ClientDisconnected(OSError):  # noqa: N818 - it says what happened, as asy
 
 class MessageError(RuntimeError):
     """The application sent an ASGI message that is malformed or comes at the wrong time."""
+
+@final
+class TlsContext:
+    """Certificates, keys and the rest of what TLS handshakes need, made once and then constant."""
+
+    def __new__(cls, material: Material) -> TlsContext:
+        """`ValueError` says which file is wrong, and how."""
+    @property
+    def names(self) -> list[list[str]]:
+        """The host names that each certificate is for."""
 
 @final
 class Engine:
@@ -64,8 +76,11 @@ class Engine:
         """
     def fileno(self) -> int: ...
     def turn(self) -> None: ...
-    def listen(self, fd: int, accepting: bool = True) -> None:
-        """Adds a listening socket, in the same order in every worker. The engine duplicates the descriptor."""
+    def listen(self, fd: int, accepting: bool = True, *, tls: bool = False) -> None:
+        """Adds a listening socket, in the same order in every worker. The engine duplicates the descriptor. With `tls`,
+        its connections begin with a handshake, which fails until there is a context."""
+    def set_tls(self, context: TlsContext) -> None:
+        """For handshakes that begin from now on; connections that exist are left alone."""
     def accept_from(self, indexes: Sequence[int]) -> None:
         """Accepts from the listeners at these positions and no others, which stay open. `IndexError`: no such one."""
     def stop_accepting(self) -> None: ...

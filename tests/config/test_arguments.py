@@ -104,7 +104,7 @@ def test_a_choice_without_effect_is_told() -> None:
         ("main:app --port http", "--port must be a whole number"),
         ("main:app --no-access-log=x", "--no-access-log takes no value"),
         ("main:app other:app", "unexpected argument other:app"),
-        ("main:app --ssl-keyfile key.pem", "--ssl-keyfile: this version does not speak TLS"),
+        ("main:app --ssl-ciphers AES128-SHA", "--ssl-ciphers AES128-SHA: cipher suites are not picked one by one"),
         ("main:app --http2", "--http2: this version speaks HTTP/1.1 only"),
         ("main:app --http mine:Http", "--http mine:Http: protocol classes"),
         ("main:app --ws none", "--ws none: WebSocket cannot be"),

@@ -122,7 +122,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"http": "mine:Protocol"}, "--http mine:Protocol: protocol classes cannot be plugged in"),
         ({"http2": True}, "--http2: this version speaks HTTP/1.1 only"),
         ({"ws": "none"}, "--ws none: WebSocket cannot be"),
-        ({"ssl_certfile": "cert.pem"}, "--ssl-certfile: this version does not speak TLS"),
+        ({"ssl_context_factory": print}, "TLS is not Python's ssl module"),
         ({"h11_max_incomplete_event_size": 1}, "--limit-head-size"),
         ({"callback_notify": print}, "start a task in the application's lifespan"),
         ({"bind": ["127.0.0.1:1"], "uds": "/x"}, "--bind and --uds both name an address"),

@@ -94,7 +94,7 @@ def test_a_named_file_and_no_file(tmp_path: Path) -> None:
         ("port = ", "swell.toml is not valid TOML"),
         ("port = 1\n[limits]\nx = 1", "unknown option limits"),
         ("reload_dir = ['.']\nreload-dirs = ['.']", "sets reload_dir twice, once as reload-dirs"),
-        ("ssl-keyfile = 'x'", "swell.toml: ssl-keyfile: this version does not speak TLS"),
+        ("ssl-context-factory = 'x'", "swell.toml: ssl-context-factory: TLS is not Python's ssl module"),
         ("backlog = 0\nport = -1", "backlog must lie between"),
     ],
 )
@@ -131,7 +131,7 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
         ("SWELL_TIMEOUT_KEEPALIVE", "1", "did you mean SWELL_TIMEOUT_KEEP_ALIVE?"),
         ("SWELL_port", "1", "unknown variable SWELL_port"),
         ("SWELL_PORT", "http", "SWELL_PORT must be a whole number"),
-        ("SWELL_SSL_KEYFILE", "x", "SWELL_SSL_KEYFILE: this version does not speak TLS"),
+        ("SWELL_SSL_CIPHERS", "x", "SWELL_SSL_CIPHERS x: cipher suites are not picked one by one"),
         ("SWELL_WORKERS", "four", "SWELL_WORKERS must be a number, a range such as 1..8, or auto"),
         ("SWELL_WORKERS", "999", "SWELL_WORKERS must be at most 256"),
     ],

@@ -6,6 +6,7 @@ when which byte arrives; others use real clients.
 
 import asyncio
 import contextlib
+import os
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -121,8 +122,12 @@ class Connection:
         self._transport().resume_reading()
 
     def end(self) -> None:
-        """FIN: nothing more will be sent."""
-        self.writer.write_eof()
+        """FIN: nothing more will be sent. Over TLS without saying so there."""
+        if self.writer.get_extra_info("ssl_object") is None:
+            self.writer.write_eof()
+            return
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as raw:
+            raw.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """RST, where the protocol has one; what was received and not read is lost."""

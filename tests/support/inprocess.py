@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from support.certificates import client_context, server_files
 from support.client import Connection
 from swell import Config, Server
 from swell._core import Engine
@@ -41,12 +42,13 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a test runs: kind of loop, kind of socket, and what is done to the loop before serving."""
+    """Where a test runs: kind of loop, kind of socket, TLS or not, and what is done to the loop before serving."""
 
     name: str
     loop: str = "asyncio"
     family: socket.AddressFamily = socket.AF_INET
     prepare: Callable[[asyncio.AbstractEventLoop], None] | None = None
+    tls: bool = False
 
     def listener(self, directory: Path) -> socket.socket:
         listener = socket.socket(self.family)
@@ -101,9 +103,10 @@ class Log(logging.Handler):
 class InProcess:
     """A running server, as its tests see it."""
 
-    def __init__(self, server: Server, address: Any, log: Log) -> None:
+    def __init__(self, server: Server, address: Any, log: Log, *, tls: bool = False) -> None:
         self.server = server
         self.address = address
+        self.tls = tls
         self.log = log
         self.loop = asyncio.get_running_loop()
 
@@ -114,10 +117,11 @@ class InProcess:
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
+        secure: dict[str, Any] = {"ssl": client_context(), "server_hostname": "localhost"} if self.tls else {}
         if isinstance(self.address, str):
-            reader, writer = await asyncio.open_unix_connection(self.address, limit=1 << 20)
+            reader, writer = await asyncio.open_unix_connection(self.address, limit=1 << 20, **secure)
         else:
-            reader, writer = await asyncio.open_connection(*self.address, limit=1 << 20)
+            reader, writer = await asyncio.open_connection(*self.address, limit=1 << 20, **secure)
         connection = Connection(reader, writer)
         try:
             yield connection
@@ -173,14 +177,15 @@ async def _serve(
     logger.setLevel(logging.DEBUG)
     try:
         with backend.listener(directory) as listener:
-            server = Server(Config.make(app, **{"lifespan": "off", "access_log": False, **options}))
+            secure = dict(zip(("ssl_certfile", "ssl_keyfile"), server_files(), strict=True)) if backend.tls else {}
+            server = Server(Config.make(app, **{"lifespan": "off", "access_log": False, **secure, **options}))
             serve = asyncio.ensure_future(server.serve([listener]))
             try:
                 async with asyncio.timeout(seconds):
                     await wait_until(lambda: server.started or serve.done())
                     if serve.done():
                         await serve
-                    running = InProcess(server, listener.getsockname(), log)
+                    running = InProcess(server, listener.getsockname(), log, tls=backend.tls)
                     result = await scenario(running)
                     assert not serve.done(), "the server ended by itself"
                     await running.wait_idle()

@@ -157,7 +157,7 @@ def serving(
     with process:
         server = ServerProcess(process)
         try:
-            found = server.wait_for_log(r"listening on (?:http://[^\s]*?:(\d+)|\S+)", START_SECONDS)
+            found = server.wait_for_log(r"listening on (?:https?://[^\s]*?:(\d+)|\S+)", START_SECONDS)
             server.port = int(found[1] or 0)
             yield server
         except BaseException:

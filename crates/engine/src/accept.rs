@@ -14,6 +14,7 @@ use crate::io::deadlines::Kind;
 use crate::io::outbuf::OutBuf;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
+use crate::tls::Tls;
 
 /// Connections taken per visit, so that one flood does not starve the others.
 const BATCH: usize = 16;
@@ -81,7 +82,9 @@ fn with_peer(fd: Option<OwnedFd>) -> Option<(OwnedFd, Address)> {
 
 /// A connection of this worker's begins. Nothing was read from it yet.
 fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Address) {
-    let wildcard = core.with(|inner| inner.listeners.get(listener).is_some_and(|listener| listener.wildcard));
+    let (wildcard, tls) = core
+        .with(|inner| inner.listeners.get(listener).map(|listener| (listener.wildcard, listener.tls)))
+        .unwrap_or_default();
     let local = wildcard.then(|| socket::local_address(fd.as_raw_fd())).flatten();
     // Without memory for its addresses there is none for a connection.
     let Ok((client, server)) = python_addresses(py, &peer, local) else { return };
@@ -96,6 +99,7 @@ fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Ad
             client,
             server,
             trusted,
+            tls: tls.then(|| Box::new(Tls::new())),
             input: Vec::new(),
             scan: None,
             readable: false,
@@ -114,7 +118,8 @@ fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Ad
             return;
         }
         inner.count_connections();
-        inner.deadlines.arm(Kind::Head, key.index, inner.now);
+        let first = if tls { Kind::Handshake } else { Kind::Head };
+        inner.deadlines.arm(first, key.index, inner.now);
         if inner.draining {
             // It may still send a request, like those that had only just come when the end began.
             inner.deadlines.arm(Kind::Linger, key.index, inner.now);

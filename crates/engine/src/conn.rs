@@ -1,6 +1,7 @@
 //! One connection: its socket, what came in and was not used yet, what goes out, and which protocol it speaks now.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -10,11 +11,12 @@ use swell_wire::h1::scan::HeadScan;
 
 use crate::access::Record;
 use crate::board::{Place, Times};
-use crate::io::outbuf::OutBuf;
+use crate::io::outbuf::{Flushed, OutBuf};
 use crate::io::slots::Key;
-use crate::io::socket::Address;
+use crate::io::socket::{self, Address};
 use crate::py::callable::Link;
 use crate::py::headers::Memo;
+use crate::tls::Tls;
 use crate::ws::Ws;
 
 pub(crate) struct Conn {
@@ -28,6 +30,9 @@ pub(crate) struct Conn {
     pub(crate) server: Option<Py<PyAny>>,
     /// The peer may speak for others (`Forwarded`, `X-Forwarded-*`).
     pub(crate) trusted: bool,
+
+    /// None without TLS.
+    pub(crate) tls: Option<Box<Tls>>,
 
     /// Bytes that came before they could be used.
     pub(crate) input: Vec<u8>,
@@ -197,6 +202,26 @@ impl Conn {
             Protocol::Http(exchange) => exchange.body.buffered >= BODY_HIGH,
             Protocol::WebSocket(ws) => ws.paused() || self.input.len() >= PIPELINE_MAX || self.out.len() >= OUT_HIGH,
         }
+    }
+
+    /// Sends what waits, as far as the socket takes it. None when there is no socket.
+    #[inline]
+    pub(crate) fn send_waiting(&mut self) -> Option<io::Result<(u64, Flushed)>> {
+        let fd = self.carrier.socket()?.as_raw_fd();
+        Some(match &mut self.tls {
+            None => self.out.flush(fd),
+            Some(tls) => tls.flush(&mut self.out, fd),
+        })
+    }
+
+    /// Says that nothing follows. Everything was sent.
+    pub(crate) fn end_sending(&mut self) {
+        let Some(fd) = self.carrier.socket() else { return };
+        let fd = fd.as_raw_fd();
+        if let Some(tls) = &mut self.tls {
+            tls.close(fd);
+        }
+        socket::shut_down_sending(fd);
     }
 
     pub(crate) fn exchange(&mut self) -> Option<&mut Exchange> {

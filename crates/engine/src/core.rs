@@ -31,6 +31,7 @@ use crate::py::starter::Starter;
 use crate::request_id::RequestIds;
 use crate::settings::Settings;
 use crate::stats::Stats;
+use crate::tls;
 
 /// One shared receive buffer's size. Large enough that an ordinary upload arrives in few reads.
 pub(crate) const RECEIVE_SIZE: usize = 128 * 1024;
@@ -107,6 +108,7 @@ pub(crate) struct Inner {
     /// This worker's place on the scoreboard, if there is one.
     pub(crate) board: Option<Board>,
     pub(crate) request_ids: Option<Rc<RequestIds>>,
+    pub(crate) tls: tls::Shared,
     /// When listeners that had to stop accepting try again (engine milliseconds).
     pub(crate) resting: Option<u64>,
     pub(crate) last_accept_report: u64,
@@ -237,6 +239,7 @@ impl Core {
             handoff: None,
             board: None,
             request_ids: request_ids.clone(),
+            tls: tls::Shared::default(),
             resting: None,
             last_accept_report: 0,
             cancel_on_disconnect: settings.cancel_on_disconnect,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -19,6 +20,7 @@ use crate::lifecycle;
 use crate::listener::{Accepting, Listener};
 use crate::py::scope::Templates;
 use crate::settings::Settings;
+use crate::tls::context::TlsContext;
 use crate::turn;
 
 /// The data plane of one worker: sockets, connections and the ASGI cycle, driven by one event loop on its own thread.
@@ -86,8 +88,8 @@ impl Engine {
 
     /// Adds a listening socket behind the earlier ones and accepts connections from it, unless that is left to others
     /// for now; the caller keeps its own descriptor.
-    #[pyo3(signature = (fd, accepting = true))]
-    fn listen(&self, py: Python<'_>, fd: RawFd, accepting: bool) -> PyResult<()> {
+    #[pyo3(signature = (fd, accepting = true, *, tls = false))]
+    fn listen(&self, py: Python<'_>, fd: RawFd, accepting: bool, tls: bool) -> PyResult<()> {
         let core = self.core()?;
         // SAFETY: the caller's socket is open during this call; a duplicate is kept.
         let fd: OwnedFd = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
@@ -101,9 +103,20 @@ impl Engine {
             server.bind(py),
             &core.settings.root_path,
             core.py.state.is_some() || core.request_ids.is_some(),
+            tls,
         )?);
         let accepting = if accepting { Accepting::Yes } else { Accepting::No };
-        core.with(|inner| inner.add_listener(Listener { fd: Some(fd), templates, wildcard, accepting }))?;
+        core.with(|inner| inner.add_listener(Listener { fd: Some(fd), templates, wildcard, accepting, tls }))?;
+        Ok(())
+    }
+
+    /// What TLS handshakes that begin from now on are made with; connections that exist are left alone.
+    fn set_tls(&self, context: &Bound<'_, TlsContext>) -> PyResult<()> {
+        let context = context.get();
+        self.core()?.with(|inner| {
+            inner.tls.config = Some(Arc::clone(&context.config));
+            inner.tls.judge = context.judge.clone();
+        });
         Ok(())
     }
 

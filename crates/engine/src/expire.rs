@@ -12,6 +12,7 @@ use crate::io::deadlines::{Kind, KINDS};
 use crate::io::slots::Key;
 use crate::io::socket;
 use crate::lifecycle;
+use crate::tls;
 use crate::ws;
 
 /// The timer has fired: every deadline that has passed is acted on.
@@ -65,6 +66,7 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
             return;
         }
         Kind::Head if conn.input.is_empty() => return lifecycle::lose(inner, key, false),
+        Kind::Handshake => return tls::handshake_timed_out(inner, key),
         _ => {}
     }
     inner.stats.timed_out += 1;
@@ -87,6 +89,6 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
             lifecycle::refuse(inner, key, 503, "the server is busy", b"retry-after: 1\r\n");
         }
         Kind::Pong => ws::no_pong(inner, key),
-        Kind::Cool | Kind::Ping | Kind::Body | Kind::KeepAlive | Kind::CloseFrame | Kind::Linger => {}
+        Kind::Handshake | Kind::Cool | Kind::Ping | Kind::Body | Kind::KeepAlive | Kind::CloseFrame | Kind::Linger => {}
     }
 }

@@ -21,6 +21,7 @@ mod py;
 mod request_id;
 mod settings;
 mod stats;
+mod tls;
 mod turn;
 mod ws;
 
@@ -39,5 +40,6 @@ fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<board::Scoreboard>()?;
     module.add_function(wrap_pyfunction!(handoff::forward::forward_inbox, module)?)?;
     module.add_class::<engine::Engine>()?;
+    module.add_class::<tls::context::TlsContext>()?;
     Ok(())
 }

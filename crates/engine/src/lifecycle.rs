@@ -25,6 +25,9 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     inner.deadlines.disarm_all(key.index);
     if let Carrier::Socket(fd) = conn.carrier.take() {
+        if let (Some(tls), false, true) = (&mut conn.tls, reset, conn.out.is_empty()) {
+            tls.close(fd.as_raw_fd());
+        }
         if reset {
             socket::reset_on_close(&fd);
         }
@@ -88,14 +91,16 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             }
         }
     }
-    let Some(fd) = conn.carrier.socket() else { return };
+    if conn.carrier.is_gone() {
+        return;
+    }
     if conn.out.is_empty() {
         if conn.protocol_is_sending_last() {
             finish_sending(inner, key);
         }
         return;
     }
-    let outcome = conn.out.flush(fd.as_raw_fd());
+    let Some(outcome) = conn.send_waiting() else { return };
     match outcome {
         Ok((count, Flushed::All)) => {
             stats.bytes_sent += count;
@@ -117,7 +122,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
         Ok((count, Flushed::Blocked)) => {
             stats.bytes_sent += count;
             if count > 0 || !deadlines.is_armed(Kind::Write, key.index) {
-                conn.unsent = socket::unsent(fd);
+                conn.unsent = conn.carrier.socket().map_or(0, socket::unsent);
                 deadlines.arm(Kind::Write, key.index, *now);
             }
             if conn.out.len() <= OUT_LOW {
@@ -198,8 +203,10 @@ fn finish_sending(inner: &mut Inner, key: Key) {
         ws::finish_sending(inner, key);
         return;
     }
-    let Some(fd) = conn.carrier.socket() else { return };
-    socket::shut_down_sending(fd.as_raw_fd());
+    if conn.carrier.is_gone() {
+        return;
+    }
+    conn.end_sending();
     conn.protocol = Protocol::Closing(Closing::Lingering);
     conn.input = Vec::new();
     let readable = conn.readable;

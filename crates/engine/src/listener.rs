@@ -25,6 +25,8 @@ pub(crate) struct Listener {
     /// Bound to all addresses: the server's address is asked for per connection.
     pub(crate) wildcard: bool,
     pub(crate) accepting: Accepting,
+    /// Its connections begin with a TLS handshake.
+    pub(crate) tls: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) limit_concurrency: usize,
     pub(crate) limit_queue: usize,
 
+    pub(crate) timeout_handshake: f64,
     pub(crate) timeout_header: f64,
     pub(crate) timeout_keep_alive: f64,
     pub(crate) timeout_request: f64,
@@ -117,6 +118,7 @@ impl Settings {
 
     pub(crate) fn timeouts(&self) -> [u64; KINDS.len()] {
         KINDS.map(|kind| match kind {
+            Kind::Handshake => milliseconds(self.timeout_handshake),
             Kind::Head => milliseconds(self.timeout_header),
             Kind::KeepAlive => milliseconds(self.timeout_keep_alive),
             Kind::Cool => COOL_MS,

@@ -36,6 +36,20 @@ counters! {
     overloaded,
     /// Deadlines that ended a request or connection.
     timed_out,
+    /// TLS handshakes completed, and how many of them went on with an earlier session.
+    handshakes,
+    handshakes_resumed,
+    /// TLS handshakes that failed: the client spoke no TLS, or there was nothing in common.
+    handshakes_without_tls,
+    handshakes_incompatible,
+    /// The client's certificate was missing or not accepted; the client refused; time was up; the client went away.
+    handshakes_client_certificate,
+    handshakes_refused_by_client,
+    handshakes_timed_out,
+    handshakes_aborted,
+    /// What came broke the protocol; the server could not.
+    handshakes_malformed,
+    handshakes_internal,
     /// WebSocket connections opened.
     websockets,
     /// Exceptions that left the application.

@@ -23,6 +23,7 @@ use crate::io::poller::{Events, Poller};
 use crate::io::slots::Key;
 use crate::lifecycle;
 use crate::py::callable::Link;
+use crate::tls;
 
 /// How long one turn may keep the event loop's other callbacks waiting.
 const BUDGET_NS: u64 = 1_000_000;
@@ -86,6 +87,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     }
     core.with(|inner| inner.turned(started, requests));
     core.in_turn.set(false);
+    tls::budget::turn_over(py, core);
     core.py.starter.rest(py)?;
     result
 }

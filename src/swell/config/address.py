@@ -1,6 +1,7 @@
 """An address to listen on, as text and as a typed value.
 
-`HOST:PORT`, `[V6]:PORT`, `unix:PATH[?mode=0600]`, `fd:N`. Pure: opens nothing, resolves nothing; the worker does.
+`HOST:PORT`, `[V6]:PORT`, `unix:PATH[?mode=0600]`, `fd:N`; behind each `?tls=off`. Pure: opens nothing,
+resolves nothing; the worker does.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ class TcpAddress:
 
     host: str
     port: int
+    tls: bool = True
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return place + ("" if self.tls else "?tls=off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,14 @@ class UnixAddress:
 
     path: str
     mode: int = DEFAULT_SOCKET_MODE
+    tls: bool = True
 
     def __str__(self) -> str:
-        return f"unix:{self.path}" + ("" if self.mode == DEFAULT_SOCKET_MODE else f"?mode={self.mode:04o}")
+        parts = [
+            *([] if self.mode == DEFAULT_SOCKET_MODE else [f"mode={self.mode:04o}"]),
+            *([] if self.tls else ["tls=off"]),
+        ]
+        return f"unix:{self.path}" + (f"?{'&'.join(parts)}" if parts else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,10 @@ class FdAddress:
     """A listening socket that this process inherited."""
 
     fd: int
+    tls: bool = True
 
     def __str__(self) -> str:
-        return f"fd:{self.fd}"
+        return f"fd:{self.fd}" + ("" if self.tls else "?tls=off")
 
 
 Address = TcpAddress | UnixAddress | FdAddress
@@ -58,11 +67,22 @@ def parse_address(text: str) -> Address:
     if colon and scheme == "unix":
         return _unix(text, rest.removeprefix("//"))
     if colon and scheme == "fd":
-        number = rest.removeprefix("//")
+        number, tls = _without_tls(rest.removeprefix("//"))
         if not number.isascii() or not number.isdigit():
             raise ValueError(f"needs a descriptor number in {text!r}, such as fd:3")
-        return FdAddress(int(number))
-    return _tcp(text)
+        return FdAddress(int(number), tls)
+    place, tls = _without_tls(text)
+    return _tcp(place, tls)
+
+
+def _without_tls(text: str) -> tuple[str, bool]:
+    """An address without its `?tls=off`, and whether it speaks TLS when there is a certificate."""
+    place, question, said = text.partition("?")
+    if not question:
+        return text, True
+    if said not in ("tls=off", "tls=on"):
+        raise ValueError(f"takes only ?tls=off behind the address, not {said!r}")
+    return place, said == "tls=on"
 
 
 def _unix(text: str, rest: str) -> UnixAddress:
@@ -72,17 +92,20 @@ def _unix(text: str, rest: str) -> UnixAddress:
     # 107 bytes and a NUL is what sockaddr_un holds
     if len(os.fsencode(path)) > 107:
         raise ValueError(f"has a path longer than 107 bytes, which no Unix socket can have: {path!r}")
-    mode = DEFAULT_SOCKET_MODE
-    if question:
-        key, _, value = query.partition("=")
+    mode, tls = DEFAULT_SOCKET_MODE, True
+    for part in query.split("&") if question else ():
+        key, _, value = part.partition("=")
         octal = value.removeprefix("0o")
+        if key == "tls" and value in ("on", "off"):
+            tls = value == "on"
+            continue
         if key != "mode" or not octal or set(octal) - set("01234567") or int(octal, 8) > 0o777:
-            raise ValueError(f"takes only ?mode=OCTAL behind the path, such as ?mode=0660, not {query!r}")
+            raise ValueError(f"takes only ?mode=OCTAL and ?tls=off behind the path, such as ?mode=0660, not {query!r}")
         mode = int(octal, 8)
-    return UnixAddress(path, mode)
+    return UnixAddress(path, mode, tls)
 
 
-def _tcp(text: str) -> TcpAddress:
+def _tcp(text: str, tls: bool) -> TcpAddress:
     host, colon, digits = text.rpartition(":")
     if not colon or not digits.isascii() or not digits.isdigit():
         raise ValueError(f"is not an address: {text!r} (write {_FORMS})")
@@ -98,4 +121,4 @@ def _tcp(text: str) -> TcpAddress:
         raise ValueError(f"needs brackets around an IPv6 address: [{host}]:{digits}, not {text!r}")
     elif any(char.isspace() or char in "/[]@" for char in host):
         raise ValueError(f"is not an address: {text!r} (write {_FORMS})")
-    return TcpAddress(host, int(digits))
+    return TcpAddress(host, int(digits), tls)

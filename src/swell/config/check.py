@@ -30,6 +30,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _processes(config)
     yield from _admin(config)
     yield from _limits(config)
+    yield from _tls(config)
     yield from _files(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         yield "--lifespan on asks for a protocol that WSGI applications do not have: drop it, or drop --interface wsgi"
@@ -102,6 +103,28 @@ def _limits(config: Config) -> Iterator[str]:
         yield "--request-id-response sends an id back, but --request-id is off: set it to make or take"
 
 
+def _tls(config: Config) -> Iterator[str]:
+    certificates = len(config.ssl_certfile)
+    if certificates and len(config.ssl_keyfile) not in (0, certificates):
+        yield (
+            f"--ssl-keyfile was given {len(config.ssl_keyfile)} times and --ssl-certfile {certificates} times: one key"
+            " for each certificate, or none where the files contain both"
+        )
+    if len(config.ssl_ocsp) > certificates:
+        yield "--ssl-ocsp belongs to --ssl-certfile: there are more of the first than of the second"
+    if config.ssl_cert_reqs != "none" and config.ssl_ca_certs is None:
+        yield f"--ssl-cert-reqs {config.ssl_cert_reqs} needs --ssl-ca-certs: whose certificates are accepted"
+    if config.ssl_cert_reqs == "none" and (config.ssl_ca_certs is not None or config.ssl_crl):
+        yield "--ssl-ca-certs and --ssl-crl are about client certificates, which --ssl-cert-reqs asks for: set it too"
+    if not config.has_tls:
+        for flag, given in (
+            ("--ssl-keyfile", bool(config.ssl_keyfile)),
+            ("--ssl-cert-reqs", config.ssl_cert_reqs != "none"),
+        ):
+            if given:
+                yield f"{flag} needs a certificate: --ssl-certfile or --ssl-cert-dir"
+
+
 def _files(config: Config) -> Iterator[str]:
     if config.env_file is not None and not os.path.isfile(config.env_file):
         yield f"--env-file {config.env_file}: there is no such file"
@@ -109,6 +132,17 @@ def _files(config: Config) -> Iterator[str]:
         yield f"--log-config {config.log_config}: there is no such file"
     if config.scale_policy is not None and not os.path.isfile(config.scale_policy):
         yield f"--scale-policy {config.scale_policy}: there is no such file"
+    for flag, files in (
+        ("--ssl-certfile", config.ssl_certfile),
+        ("--ssl-keyfile", config.ssl_keyfile),
+        ("--ssl-ca-certs", () if config.ssl_ca_certs is None else (config.ssl_ca_certs,)),
+        ("--ssl-crl", config.ssl_crl),
+    ):
+        for name in files:
+            if not os.path.isfile(name):
+                yield f"{flag} {name}: there is no such file"
+    if config.ssl_cert_dir is not None and not os.path.isdir(config.ssl_cert_dir):
+        yield f"--ssl-cert-dir {config.ssl_cert_dir}: there is no such directory"
     if not os.path.isdir(config.app_dir):
         yield f"--app-dir {config.app_dir}: there is no such directory"
     for directory in config.reload_dir:

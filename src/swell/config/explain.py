@@ -68,7 +68,7 @@ def effective_as_data(effective: Effective) -> dict[str, Any]:
     for name, option in OPTIONS.items():
         value = getattr(effective.config, name)
         options[name] = {
-            "value": option.show(value) if callable(value) else value,
+            "value": option.show(value) if callable(value) or (option.kind.is_secret and value) else value,
             "text": option.show(value),
             "source": effective.origins[name],
             "section": option.section,

@@ -41,8 +41,6 @@ class Foreign:
 
 _PARSER = "Swell has one HTTP parser of its own; the choice has no effect"
 _FRAMES = "Swell has one WebSocket implementation of its own; the choice has no effect"
-_TLS = "this version does not speak TLS: end it in front (nginx, Caddy, a load balancer) and see --forwarded-allow-ips"
-
 _ROWS = (
     Foreign(
         "http",
@@ -65,13 +63,17 @@ _ROWS = (
         "timeout_worker_healthcheck",
         accepted={None: "Swell watches the event loop itself: see --timeout-worker-stuck; this has no effect"},
     ),
-    *(
-        Foreign(name, _TLS)
-        for name in (
-            "ssl_keyfile", "ssl_certfile", "ssl_keyfile_password", "ssl_version", "ssl_cert_reqs", "ssl_ca_certs",
-            "ssl_ciphers", "ssl_context_factory",
-        )
+    Foreign(
+        "ssl_version",
+        "old versions of TLS are not built in: see --ssl-min-version",
+        {"2": "", "17": ""},  # ssl.PROTOCOL_TLS and PROTOCOL_TLS_SERVER: what both sides know
     ),
+    Foreign(
+        "ssl_ciphers",
+        "cipher suites are not picked one by one: see --ssl-profile",
+        {"tlsv1": "", "default": ""},  # uvicorn's default, and OpenSSL's word for its own
+    ),
+    Foreign("ssl_context_factory", "TLS is not Python's ssl module: see the other --ssl options"),
     Foreign("callback_notify", "there is no periodic call-back: start a task in the application's lifespan"),
     Foreign("timeout_notify", "there is no periodic call-back: start a task in the application's lifespan"),
 )  # fmt: skip
@@ -82,7 +84,8 @@ SHARED = (
     "loop", "ws_max_size", "ws_max_queue", "ws_ping_interval", "ws_ping_timeout", "ws_per_message_deflate", "lifespan",
     "interface", "env_file", "log_config", "log_level", "access_log", "use_colors", "proxy_headers", "server_header",
     "date_header", "forwarded_allow_ips", "root_path", "limit_concurrency", "backlog", "limit_max_requests",
-    "limit_max_requests_jitter", "timeout_keep_alive", "timeout_graceful_shutdown", "header", "app_dir", "factory",
+    "limit_max_requests_jitter", "timeout_keep_alive", "timeout_graceful_shutdown", "ssl_keyfile", "ssl_certfile",
+    "ssl_keyfile_password", "ssl_cert_reqs", "ssl_ca_certs", "header", "app_dir", "factory",
 )  # fmt: skip
 
 FOREIGN: Mapping[str, Foreign] = {row.name: row for row in _ROWS}

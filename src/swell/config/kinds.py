@@ -21,7 +21,8 @@ from swell.config.workers import WorkerRange, read_workers, show_workers
 
 __all__ = [
     "Kind", "addresses", "application", "auto_flag", "choice", "directory", "duration", "field_name", "file", "flag",
-    "headers", "integer", "log_settings", "names", "networks", "number", "off", "size", "text", "words", "workers",
+    "headers", "integer", "log_settings", "names", "networks", "number", "off", "secret", "size", "text", "words",
+    "workers",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Kind(Generic[T]):
     is_flag: bool = False
     repeatable: bool = False
     can_be_off: bool = False
+    is_secret: bool = False
 
 
 def _string(value: object) -> str:
@@ -62,6 +64,11 @@ def _stripped(value: object) -> object:
 
 def text(metavar: str = "TEXT") -> Kind[str]:
     return Kind("text", metavar, _string, str)
+
+
+def secret() -> Kind[str]:
+    """Text that is not to be shown to anybody."""
+    return Kind("text", "TEXT", _string, lambda value: "(set)" if value else "", is_secret=True)
 
 
 def file() -> Kind[str]:
@@ -129,11 +136,13 @@ def choice(*allowed: S) -> Kind[S]:
     return Kind(names, names, read, str)
 
 
-def words(*allowed: S, numbers: Mapping[int, S]) -> Kind[S]:
-    """A choice that also goes by number: the levels of `logging`."""
+def words(*allowed: S, numbers: Mapping[int, S], digits: bool = False) -> Kind[S]:
+    """A choice that also goes by number: the levels of `logging`. `digits`: in text as well."""
     inner = choice(*allowed)
 
     def read(value: object) -> S:
+        if digits and isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
         return inner.read(numbers.get(value, value) if isinstance(value, int) else value)
 
     return Kind(inner.label, inner.metavar, read, str)
@@ -172,7 +181,7 @@ def off(inner: Kind[T]) -> Kind[T | None]:
     def show(value: T | None) -> str:
         return "off" if value is None else inner.show(value)
 
-    return Kind(f"{inner.label} or off", inner.metavar, read, show, can_be_off=True)
+    return Kind(f"{inner.label} or off", inner.metavar, read, show, can_be_off=True, is_secret=inner.is_secret)
 
 
 def _many(label: str, metavar: str, read_one: Callable[[object], str]) -> Kind[tuple[str, ...]]:

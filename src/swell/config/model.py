@@ -27,6 +27,7 @@ from swell.config.sections import (
     Proxies,
     Reload,
     Timeouts,
+    Tls,
     WebSocket,
     Workers,
 )
@@ -47,7 +48,7 @@ def find_option(name: str) -> Option | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Application, Listen, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs):
+class Config(Application, Listen, Tls, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs):
     """All options. Durations are seconds, sizes are bytes, `None` is off.
 
     The constructor reads every value as the command line would and raises `ConfigError` for a value out of range, or
@@ -96,6 +97,11 @@ class Config(Application, Listen, Workers, Admin, Reload, Http, Limits, Timeouts
         if self.fd is not None:
             return (FdAddress(self.fd),)
         return (TcpAddress(self.host, self.port),)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether there is a certificate, so that addresses speak TLS."""
+        return bool(self.ssl_certfile) or self.ssl_cert_dir is not None
 
     @property
     def has_default_address(self) -> bool:

@@ -31,7 +31,8 @@ FORMAT = 1
 @dataclass(frozen=True, slots=True)
 class Handover:
     """`admin` is the socket of --admin, if there is one, `talk` the one between the two parents; `reports` leads to the
-    process that stands in for both, if there is one. `target` is the number of workers that there were to be."""
+    process that stands in for both, if there is one. `target` is the number of workers that there were to be,
+    `ticket_keys` are those of TLS sessions."""
 
     groups: list[Group]
     directory: Path
@@ -40,6 +41,7 @@ class Handover:
     talk: socket.socket
     reports: socket.socket | None
     target: int
+    ticket_keys: tuple[bytes, ...]
 
     @staticmethod
     def describe(
@@ -48,8 +50,9 @@ class Handover:
         talk: socket.socket,
         reports: socket.socket | None,
         target: int,
+        tickets: int | None = None,
     ) -> tuple[str, list[int]]:
-        """The variable's value, and the descriptors that have to be inherited."""
+        """The variable's value, and the descriptors that have to be inherited. `tickets` is one of a file with keys."""
         groups = []
         for origin, indexes in zip(listeners.origins, listeners.groups, strict=True):
             sockets = [listeners.sockets[index] for index in indexes]
@@ -67,8 +70,10 @@ class Handover:
             "talk": talk.fileno(),
             "reports": None if reports is None else reports.fileno(),
             "target": target,
+            "tickets": tickets,
         }
         others = [one.fileno() for one in (directory.listener, directory.admin, talk, reports) if one is not None]
+        others += [] if tickets is None else [tickets]
         return json.dumps(said, separators=(",", ":")), [*(one.fileno() for one in listeners.sockets), *others]
 
     @classmethod
@@ -106,7 +111,8 @@ class Handover:
             directory = Path(said["directory"])
             if not directory.is_dir():
                 raise ValueError(f"there is no directory {directory}")
-            found = cls(groups, directory, control, admin, talk, reports, int(said["target"]))
+            keys = _ticket_keys(said.get("tickets"))
+            found = cls(groups, directory, control, admin, talk, reports, int(said["target"]), keys)
             undo.pop_all()
             return found
 
@@ -121,6 +127,17 @@ def _socket(number: int) -> socket.socket:
     # Not for the application's own child processes.
     found.set_inheritable(False)
     return found
+
+
+def _ticket_keys(number: int | None) -> tuple[bytes, ...]:
+    if number is None:
+        return ()
+    try:
+        with open(number, "rb") as file:
+            text = os.pread(file.fileno(), 4096, 0)
+    except OSError:
+        raise ValueError(f"descriptor {number} is not a file") from None
+    return tuple(bytes.fromhex(line) for line in text.decode("ascii").split())
 
 
 def _listener(number: int, name: Any) -> socket.socket:

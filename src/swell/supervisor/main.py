@@ -37,6 +37,7 @@ from swell.supervisor.slots import Slots, slots_for
 from swell.supervisor.spawn import Template, can_fork_here
 from swell.supervisor.standin import become, block_signals
 from swell.supervisor.systemd import Notifier, Reporter
+from swell.supervisor.tls import TlsForWorkers
 from swell.supervisor.upgrade import Takeover, Upgrade, logical_directory, outlive
 from swell.telemetry import set_up
 from swell.worker.attached import Wiring
@@ -98,7 +99,16 @@ class _Instance:
         stack.callback(directory.close)
         slots = Slots(directory.scoreboard, slots_for(maximum, cores))
         stack.callback(slots.close)
-        wiring = Wiring(slots.board.path, [one.fileno() for one in listeners.sockets], slots.inboxes, slots.outboxes)
+        self.tls = None
+        if config.has_tls:
+            self.tls = stack.enter_context(TlsForWorkers(config, () if handover is None else handover.ticket_keys))
+        wiring = Wiring(
+            slots.board.path,
+            [one.fileno() for one in listeners.sockets],
+            listeners.tls,
+            slots.inboxes,
+            slots.outboxes,
+        )
         ours = [directory.listener]
         ours += () if handover is None else (handover.admin, handover.talk, handover.reports)
         self.early = stack.enter_context(_postponed())
@@ -107,6 +117,7 @@ class _Instance:
             stack.callback(self.template.close)  # it may be importing, and would not notice that we are gone
         self.parent = Parent(config, bounds, wiring, slots, listeners.sockets, listeners.groups, listeners.addresses)
         self.parent.on_serving = self._say_addresses
+        self.parent.tls = self.tls
         self.listeners = listeners
         self.commands = Commands(self.parent, directory.name, listeners.addresses)
         self.autoscaler = Autoscaler(
@@ -119,6 +130,7 @@ class _Instance:
         self.reporter = Reporter(notifier, self.parent)
         reports = None if handover is None else handover.reports
         self.upgrade = Upgrade(self.parent, listeners, directory, notifier, self.reporter, reports, place)
+        self.upgrade.ticket_keys = lambda: () if self.tls is None else self.tls.ticket_keys
         stack.callback(self.upgrade.close)
         self.commands.upgrade = self.upgrade
         self.upgrade.let_go = self._close_control
@@ -148,6 +160,7 @@ class _Instance:
         self.upgrade.start()
         self.autoscaler.start()
         watching = None
+        watching_tls = None if self.tls is None else loop.create_task(self.tls.watch(self.parent))
         try:
             if self.takeover is not None:
                 self.takeover.start()
@@ -160,8 +173,9 @@ class _Instance:
         finally:
             self.autoscaler.stop()
             await self.upgrade.finish()
-            if watching is not None:
-                watching.cancel()
+            for task in (watching, watching_tls):
+                if task is not None:
+                    task.cancel()
             self.reporter.stop()
             await self._close_control()
         line = self.upgrade.line

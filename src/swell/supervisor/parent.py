@@ -29,6 +29,7 @@ from swell.supervisor.recycle import Recycler
 from swell.supervisor.shards import deal
 from swell.supervisor.slots import Slots
 from swell.supervisor.spawn import Template, TemplateFailed, Unfit, start_fresh
+from swell.supervisor.tls import TlsForWorkers
 from swell.supervisor.watchdog import TICK_SECONDS, Watchdog
 from swell.supervisor.witness import Witness
 from swell.supervisor.workers import State, Worker
@@ -70,6 +71,7 @@ class Parent:
         self.on_state: Callable[[], None] = lambda: None
         self.on_trial = False
         """Workers are started but accept nothing yet: another parent still serves with the same sockets."""
+        self.tls: TlsForWorkers | None = None
         self._state = "starting"
         self.exit_code = 0
         self.generation = Generation(1, None)
@@ -432,6 +434,9 @@ class Parent:
                 worker.pid = pid
                 self.reaper.expect(pid, lambda status: self._gone(worker, status))
 
+        if self.tls is not None:
+            # It is there before the worker is told to accept.
+            self.tls.give([channel])
         with end, probe_end:
             ends = (end.fileno(), witness.stacks.fileno(), probe_end.fileno())
             if generation.template is not None:

@@ -39,6 +39,7 @@ from swell.supervisor.standin import FORWARDED, Line
 from swell.supervisor.systemd import Notifier, Reporter
 from swell.worker.channel import Channel, Message
 from swell.worker.sockets import Listeners
+from swell.worker.tls import unnamed_file
 
 __all__ = ["Takeover", "Upgrade", "logical_directory", "outlive"]
 
@@ -83,6 +84,7 @@ class Upgrade:
         self.successor: int | None = None
         self.let_go: Callable[[], Awaitable[None]] | None = None
         """Stops serving what the new parent serves now: the control socket."""
+        self.ticket_keys: Callable[[], tuple[bytes, ...]] = lambda: ()
         self._parent = parent
         self._listeners = listeners
         self._directory = directory
@@ -158,8 +160,18 @@ class Upgrade:
 
     def _start(self, talk: socket.socket) -> int:
         """The same command as ours, with the code and the interpreter that are there now."""
+        keys = self.ticket_keys()
+        if not keys:
+            return self._start_with(talk, None)
+        tickets = unnamed_file("\n".join(key.hex() for key in keys).encode())
+        try:
+            return self._start_with(talk, tickets)
+        finally:
+            os.close(tickets)
+
+    def _start_with(self, talk: socket.socket, tickets: int | None) -> int:
         text, descriptors = Handover.describe(
-            self._listeners, self._directory, talk, self._their_reports(), self._parent.target
+            self._listeners, self._directory, talk, self._their_reports(), self._parent.target, tickets
         )
         environ = {**os.environ, VARIABLE: text}
         # It is our id, and the new process is to keep the watchdog quiet as well.

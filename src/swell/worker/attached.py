@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from swell._core import Engine, Scoreboard
+from swell._core import Engine, Scoreboard, TlsContext
 from swell.metrics import prometheus
 from swell.metrics.store import Store, path_beside
 from swell.metrics.values import attach
 from swell.worker.channel import Channel, Message
 from swell.worker.pools import Pools
 from swell.worker.probe import Probe
+from swell.worker.tls import unpack
 
 if TYPE_CHECKING:
     from swell.worker.server import Server
@@ -36,10 +37,12 @@ LAST_WORDS_AT_MOST = 24_000
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What all workers of an instance inherit, as descriptor numbers. The order of `listeners` is their name."""
+    """What all workers of an instance inherit, as descriptor numbers. The order of `listeners` is their name; `tls`
+    says of each whether it speaks TLS."""
 
     board: str
     listeners: Sequence[int]
+    tls: Sequence[bool]
     inboxes: Sequence[int]
     outboxes: Sequence[int]
 
@@ -76,6 +79,7 @@ class Attachment:
         self.pools = Pools(functools.partial(self._board.note, seat.slot))
         self._server: Server | None = None
         self._engine: Engine | None = None
+        self._tls: TlsContext | None = None
         probe.start()
 
     def engine_options(self) -> dict[str, Any]:
@@ -100,8 +104,10 @@ class Attachment:
         self._engine = engine
         self._probe.suspended = engine.suspended
         self._probe.current = lambda: self._board.read(self.seat.slot)["current"]
-        for listener in self.wiring.listeners:
-            engine.listen(listener, accepting=False)
+        if self._tls is not None:
+            engine.set_tls(self._tls)
+        for listener, tls in zip(self.wiring.listeners, self.wiring.tls, strict=True):
+            engine.listen(listener, accepting=False, tls=tls)
         self._channel.send({"is": "ready", "pid": os.getpid()})
 
     def retire(self, why: str) -> None:
@@ -122,6 +128,10 @@ class Attachment:
 
     def _obey(self, order: Message) -> None:
         server, engine = self._server, self._engine
+        if order["do"] == "tls":
+            self._tls = TlsContext(unpack(self._channel.descriptors.popleft()))
+            if engine is not None:
+                engine.set_tls(self._tls)
         if server is None:
             return
         match order["do"]:

@@ -28,6 +28,7 @@ from swell.worker.lifespan import Lifespan
 from swell.worker.settings import EngineSettings
 from swell.worker.signals import SIGNALS, delivered
 from swell.worker.sockets import Listeners, describe, prepare
+from swell.worker.tls import Keeper
 from swell.worker.wsgi import WsgiBridge
 
 __all__ = ["Server"]
@@ -66,6 +67,7 @@ class Server:
         self._should_exit = False
         self._force_exit = False
         self._signalled = False
+        self._tls: list[bool] = []  # of each socket that we have opened ourselves
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exit = asyncio.Event()
         self._force = asyncio.Event()
@@ -138,7 +140,8 @@ class Server:
                     self._attachment.attend(self, loop)
                     sockets = ()
                 elif sockets is None:
-                    sockets = stack.enter_context(Listeners(self.config)).sockets
+                    listeners = stack.enter_context(Listeners(self.config))
+                    sockets, self._tls = listeners.sockets, listeners.tls
                 else:
                     for listener in sockets:
                         prepare(listener, self.config.backlog, f"the given socket {listener!r}")
@@ -204,16 +207,27 @@ class Server:
     async def _accept(self, engine: Engine, sockets: Sequence[socket]) -> None:
         if self._before_accepting is not None:
             self._before_accepting()
-        for listener in sockets:
-            engine.listen(listener.fileno())
+        watching = None
+        if self._attachment is None and self.config.has_tls:
+            keeper = Keeper(self.config)
+            engine.set_tls(keeper.context)
+            keeper.changed = lambda _: engine.set_tls(keeper.context)
+            watching = asyncio.ensure_future(keeper.watch())
+        spoken = self._tls or [self.config.has_tls] * len(sockets)
+        for listener, tls in zip(sockets, spoken, strict=True):
+            engine.listen(listener.fileno(), tls=tls)
         if self._attachment is not None:
             self._attachment.started(engine)
-        self.addresses = [describe(listener) for listener in sockets]
+        self.addresses = [describe(listener, tls=tls) for listener, tls in zip(sockets, spoken, strict=True)]
         for address in self.addresses:
             log.info("listening on %s", address)
         self.started = True
         self._tell_waiters(True)
-        await self._exit.wait()
+        try:
+            await self._exit.wait()
+        finally:
+            if watching is not None:
+                watching.cancel()
 
     async def _end(self, engine: Engine, lifespan: Lifespan) -> None:
         self.started = False

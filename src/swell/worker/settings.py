@@ -43,6 +43,7 @@ class EngineSettings:
     limit_max_requests: int
     limit_concurrency: int
     limit_queue: int
+    timeout_handshake: float
     timeout_header: float
     timeout_keep_alive: float
     timeout_request: float
@@ -91,6 +92,7 @@ class EngineSettings:
             limit_max_requests=_retirement(config),
             limit_concurrency=config.limit_concurrency or 0,
             limit_queue=config.limit_queue,
+            timeout_handshake=config.timeout_handshake or 0,
             timeout_header=config.timeout_header or 0,
             timeout_keep_alive=config.timeout_keep_alive,
             timeout_request=config.timeout_request or 0,

@@ -45,6 +45,7 @@ class Listeners:
         self.groups: list[list[int]] = []
         self.origins: list[str] = []  # of each group: the address as it was written
         # Elsewhere than on Linux, sockets may share a port but the connections are not spread.
+        self._has_tls = config.has_tls
         self._shards = shards if sys.platform == "linux" else 1
         self._paths: list[tuple[str, int]] = []
         try:
@@ -85,7 +86,16 @@ class Listeners:
     @property
     def addresses(self) -> list[str]:
         """Each address once, as a person would type it."""
-        return [describe(self.sockets[group[0]]) for group in self.groups]
+        return [describe(self.sockets[group[0]], tls=self.tls[group[0]]) for group in self.groups]
+
+    @property
+    def tls(self) -> list[bool]:
+        """Of each socket, whether its connections begin with a TLS handshake."""
+        spoken = [self._has_tls] * len(self.sockets)
+        for origin, group in zip(self.origins, self.groups, strict=True):
+            for index in group:
+                spoken[index] = self._has_tls and "tls=off" not in origin.partition("?")[2]
+        return spoken
 
     @property
     def inodes(self) -> dict[str, int]:
@@ -116,13 +126,13 @@ class Listeners:
         self.close()
 
 
-def describe(listener: socket.socket) -> str:
+def describe(listener: socket.socket, *, tls: bool = False) -> str:
     """The address as a person would type it: a URL, or `unix:PATH`."""
     address = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"unix:{address}"
     host = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
-    return f"http://{host}:{address[1]}"
+    return f"{'https' if tls else 'http'}://{host}:{address[1]}"
 
 
 def open_tcp(

@@ -2,7 +2,6 @@
 //! client has gone, time is up.
 
 use std::collections::HashSet;
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
 use pyo3::exceptions::asyncio::CancelledError;
@@ -269,9 +268,9 @@ fn abort(inner: &mut Inner, key: Key) {
     let mut reset = false;
     if let Some(exchange) = conn.exchange() {
         reset = exchange.response.ends_with_connection();
-        if let (false, Some(fd)) = (exchange.response.replaceable(), conn.carrier.socket()) {
+        if !exchange.response.replaceable() {
             // What the socket does not take now is lost with the connection.
-            let _ = conn.out.flush(fd.as_raw_fd());
+            let _ = conn.send_waiting();
         }
     }
     lifecycle::lose(inner, key, reset);

@@ -27,6 +27,7 @@ use crate::py::message::type_name;
 use crate::py::repeated::{Lent, Repeated};
 use crate::py::scope::{line_parts, Details};
 use crate::request_id;
+use crate::tls;
 use crate::ws;
 
 /// Makes the scope, sets the exchange up, takes the body bytes that are here already, and runs the application.
@@ -114,16 +115,22 @@ type Opened<'py> = (Link, Bound<'py, PyDict>, Option<Lent>);
 /// Makes the scope and puts the exchange into the connection. None when the connection is gone.
 fn open<'py>(
     py: Python<'py>,
-    core: &Core,
+    core: &Rc<Core>,
     key: Key,
     parsed: &Parsed,
     mut memo: Box<Memo>,
 ) -> PyResult<Option<Opened<'py>>> {
-    let Some((templates, client, server, trusted)) = core.with(|inner| {
+    let Some((templates, client, server, trusted, secure)) = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
         let templates = Rc::clone(&inner.listeners.get(conn.listener)?.templates);
         let server = conn.server.as_ref().map(|server| server.bind(py).clone());
-        Some((templates, conn.client.bind(py).clone(), server, conn.trusted.then(|| conn.peer.ip())))
+        Some((
+            templates,
+            conn.client.bind(py).clone(),
+            server,
+            conn.trusted.then(|| conn.peer.ip()),
+            conn.tls.is_some(),
+        ))
     }) else {
         return Ok(None);
     };
@@ -152,7 +159,9 @@ fn open<'py>(
                     scope
                 }
             };
-            let lent = templates.fill(&scope, names, &headers::list(py, &memo.fields)?, state, false)?;
+            let secure = if secure { tls::scope::extension(py, core, key)? } else { None };
+            let lent =
+                templates.fill(&scope, names, &headers::list(py, &memo.fields)?, state, secure.as_ref(), false)?;
             (scope, lent.filter(|_| memo.scope.is_some()))
         }
     };

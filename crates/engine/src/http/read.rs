@@ -25,6 +25,7 @@ use crate::io::slots::Key;
 use crate::io::socket;
 use crate::lifecycle::{self, Refused};
 use crate::py::headers::Memo;
+use crate::tls;
 use crate::ws;
 
 /// The poller reports a connection.
@@ -79,6 +80,9 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
             if !conn.readable || conn.paused() {
                 return None;
             }
+            if conn.tls.is_some() {
+                return Some(tls::read::receive(inner, key, &mut buffer, hangup));
+            }
             let read = socket::receive(conn.carrier.socket()?.as_raw_fd(), &mut buffer);
             match &read {
                 Ok(count) => {
@@ -98,6 +102,7 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
             }
             Ok(count) => received(py, core, key, &buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => {
                 core.with(|inner| lifecycle::lose(inner, key, true));
                 break;

@@ -7,6 +7,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
+    /// From accept to the complete TLS handshake.
+    Handshake,
     /// From accept or the first byte to the complete head.
     Head,
     /// Between requests.
@@ -31,7 +33,8 @@ pub(crate) enum Kind {
     Linger,
 }
 
-pub(crate) const KINDS: [Kind; 11] = [
+pub(crate) const KINDS: [Kind; 12] = [
+    Kind::Handshake,
     Kind::Head,
     Kind::KeepAlive,
     Kind::Cool,

@@ -26,6 +26,8 @@ pub(crate) struct OutBuf {
     rest: VecDeque<Segment>,
     /// Bytes in `rest` that are not sent yet.
     rest_bytes: u64,
+    /// Bytes that were taken out and encrypted, and that wait for the socket (`crate::tls`).
+    pub(crate) sealed: u32,
 }
 
 enum Segment {
@@ -46,12 +48,18 @@ impl OutBuf {
     /// Bytes not sent yet.
     #[inline]
     pub(crate) fn len(&self) -> u64 {
-        (self.first.len() - self.sent) as u64 + self.rest_bytes
+        (self.first.len() - self.sent) as u64 + self.rest_bytes + u64::from(self.sealed)
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.len() == self.sent && self.rest.is_empty()
+        !self.has_plain() && self.sealed == 0
+    }
+
+    /// Something waits that was not encrypted; without TLS, something waits.
+    #[inline]
+    pub(crate) fn has_plain(&self) -> bool {
+        self.first.len() > self.sent || !self.rest.is_empty()
     }
 
     /// Gives a spare buffer to gather in, if there is none yet.
@@ -192,7 +200,39 @@ impl OutBuf {
         used
     }
 
-    fn advance(&mut self, mut count: usize) {
+    /// What comes next, up to `most` bytes: from where it is when that is a good piece, else gathered in `scratch`. To be
+    /// followed by [`Self::advance`].
+    pub(crate) fn piece<'a>(&'a self, scratch: &'a mut Vec<u8>, most: usize) -> io::Result<&'a [u8]> {
+        if let (true, Some(Segment::File { file, offset, left })) = (self.sent == self.first.len(), self.rest.front()) {
+            scratch.resize(most.min(*left as usize), 0);
+            let count = socket::read_file(file.as_raw_fd(), *offset, scratch)?;
+            if count == 0 && *left > 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            }
+            return Ok(&scratch[..count]);
+        }
+        let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; VECTOR];
+        let used = self.gather(&mut parts);
+        // SAFETY: `gather` describes memory of this buffer's, which is borrowed for as long as the pieces are.
+        let part = |at: usize| unsafe {
+            std::slice::from_raw_parts(parts[at].iov_base.cast::<u8>().cast_const(), parts[at].iov_len)
+        };
+        if used == 0 {
+            return Ok(&[]);
+        }
+        if used == 1 || parts[0].iov_len >= PIN_FROM {
+            return Ok(&part(0)[..most.min(parts[0].iov_len)]);
+        }
+        scratch.clear();
+        for at in 0..used {
+            let more = part(at);
+            scratch.extend_from_slice(&more[..more.len().min(most - scratch.len())]);
+        }
+        Ok(scratch)
+    }
+
+    /// Forgets bytes that were sent, or taken to be encrypted.
+    pub(crate) fn advance(&mut self, mut count: usize) {
         let in_first = count.min(self.first.len() - self.sent);
         self.sent += in_first;
         count -= in_first;

@@ -226,6 +226,21 @@ pub(crate) fn send_file(fd: RawFd, file: RawFd, offset: u64, length: u64) -> io:
     send(fd, &block[..count as usize])
 }
 
+/// Reads from `offset` of a file; 0 at its end.
+pub(crate) fn read_file(file: RawFd, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the buffer is valid for its length.
+        let count = unsafe { libc::pread(file, buffer.as_mut_ptr().cast(), buffer.len(), offset as libc::off_t) };
+        if count >= 0 {
+            return Ok(count as usize);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
 /// Bytes that were given to the socket and that the peer has not taken; 0 when the kernel does not tell.
 pub(crate) fn unsent(fd: &OwnedFd) -> u32 {
     let mut count: libc::c_int = 0;

@@ -61,6 +61,7 @@ names! {
     server = "server",
     set_result = "set_result",
     state = "state",
+    tls = "tls",
     status = "status",
     subprotocol = "subprotocol",
     subprotocols = "subprotocols",

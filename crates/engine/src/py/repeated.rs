@@ -26,6 +26,7 @@ pub(crate) struct Lent {
     headers: *mut ffi::PyObject,
     asgi: Version,
     extensions: Version,
+    tls: Option<Version>,
     /// The scope's and the lifespan's own.
     state: Option<(Version, Version)>,
 }
@@ -42,6 +43,7 @@ pub(crate) struct Own<'a, 'py> {
     pub(crate) headers: &'a Bound<'py, PyList>,
     pub(crate) asgi: &'a Bound<'py, PyDict>,
     pub(crate) extensions: &'a Bound<'py, PyDict>,
+    pub(crate) tls: Option<&'a Bound<'py, PyDict>>,
     /// A copy, and the lifespan's.
     pub(crate) state: Option<(&'a Bound<'py, PyDict>, &'a Bound<'py, PyDict>)>,
 }
@@ -55,6 +57,10 @@ impl Lent {
             headers: own.headers.as_ptr(),
             asgi: Version::of(own.asgi)?,
             extensions: Version::of(own.extensions)?,
+            tls: match own.tls {
+                Some(tls) => Some(Version::of(tls)?),
+                None => None,
+            },
             state: match own.state {
                 Some((copy, lifespan)) => Some((Version::of(copy)?, Version::of(lifespan)?)),
                 None => None,
@@ -70,7 +76,7 @@ impl Lent {
         unsafe {
             ffi::Py_REFCNT(scope.as_ptr()) == 1
                 && self.scope.is_current()
-                && [Some(self.asgi), Some(self.extensions), self.state.map(|(own, _)| own)]
+                && [Some(self.asgi), Some(self.extensions), self.tls, self.state.map(|(own, _)| own)]
                     .iter()
                     .flatten()
                     .all(|own| ffi::Py_REFCNT(own.dict) == 1 && own.is_current())

@@ -42,6 +42,7 @@ impl Templates {
         server: &Bound<'_, PyAny>,
         root_path: &str,
         state: bool,
+        secure: bool,
     ) -> PyResult<Self> {
         let extensions = |list: &[&str]| -> PyResult<Py<PyDict>> {
             let all = PyDict::new(py);
@@ -77,8 +78,8 @@ impl Templates {
         };
         Ok(Self {
             asgi: asgi.unbind(),
-            http: template(&names.http, "http")?.unbind(),
-            websocket: template(&names.websocket, "ws")?.unbind(),
+            http: template(&names.http, if secure { "https" } else { "http" })?.unbind(),
+            websocket: template(&names.websocket, if secure { "wss" } else { "ws" })?.unbind(),
             http_extensions: extensions(&HTTP_EXTENSIONS)?,
             websocket_extensions: extensions(&WEBSOCKET_EXTENSIONS)?,
         })
@@ -118,7 +119,7 @@ impl Templates {
     }
 
     /// Gives a scope what an application may change, and what is therefore each request's own; `state` is the
-    /// lifespan's.
+    /// lifespan's, `tls` the request's.
     #[inline]
     pub(crate) fn fill<'py>(
         &self,
@@ -126,6 +127,7 @@ impl Templates {
         names: &Names,
         headers: &Bound<'py, PyList>,
         state: Option<&Bound<'py, PyDict>>,
+        tls: Option<&Bound<'py, PyDict>>,
         websocket: bool,
     ) -> PyResult<Option<Lent>> {
         let py = scope.py();
@@ -134,6 +136,9 @@ impl Templates {
         // 6 % of a small request's own instructions.
         let extensions = if websocket { &self.websocket_extensions } else { &self.http_extensions };
         let extensions = extensions.bind(py).copy()?;
+        if let Some(tls) = tls {
+            extensions.set_item(names.tls.bind(py), tls)?;
+        }
         scope.set_item(names.extensions.bind(py), &extensions)?;
         let asgi = self.asgi.bind(py).copy()?;
         scope.set_item(names.asgi.bind(py), &asgi)?;
@@ -141,7 +146,7 @@ impl Templates {
         if let Some(state) = &copy {
             scope.set_item(names.state.bind(py), state)?;
         }
-        let own = Own { headers, asgi: &asgi, extensions: &extensions, state: copy.as_ref().zip(state) };
+        let own = Own { headers, asgi: &asgi, extensions: &extensions, tls, state: copy.as_ref().zip(state) };
         Ok(Lent::of(scope, &own))
     }
 }

@@ -87,8 +87,8 @@ pub(crate) fn log_end(ws: &mut Ws, access: &mut Option<AccessLog>) {
 /// Everything is sent on a WebSocket that is over: the server ends the connection first (RFC 6455 §7.1.1).
 pub(crate) fn finish_sending(inner: &mut Inner, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
-    if let Some(fd) = conn.carrier.socket() {
-        socket::shut_down_sending(fd.as_raw_fd());
+    if !conn.carrier.is_gone() {
+        conn.end_sending();
         inner.deadlines.arm_once(Kind::Linger, key.index, inner.now);
     }
 }
@@ -197,8 +197,8 @@ pub(crate) fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<Py
                 conn.protocol = Protocol::Closing(if lingering { Closing::Lingering } else { Closing::Sending });
                 inner.deadlines.arm_once(Kind::Linger, link.key.index, inner.now);
                 if lingering {
-                    if let Some(fd) = inner.conns.get_mut(link.key).and_then(|conn| conn.carrier.socket()) {
-                        socket::shut_down_sending(fd.as_raw_fd());
+                    if let Some(conn) = inner.conns.get_mut(link.key) {
+                        conn.end_sending();
                     }
                 }
             }

@@ -18,6 +18,7 @@ use crate::proxy;
 use crate::py::callable::Link;
 use crate::py::headers::{self, Memo};
 use crate::py::scope::Details;
+use crate::tls;
 
 /// Calls the application with a websocket scope.
 ///
@@ -63,7 +64,9 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
     let forwarded = launch::forwarded_client(core, key, &details.client);
     let names = &core.py.names;
     let scope = templates.scope(py, names, &memo.parts, details)?;
-    templates.fill(&scope, names, &headers::list(py, &memo.fields)?, launch::shared_state(py, core), true)?;
+    let secure = tls::scope::extension(py, core, key)?;
+    let state = launch::shared_state(py, core);
+    templates.fill(&scope, names, &headers::list(py, &memo.fields)?, state, secure.as_ref(), true)?;
     let id = launch::identify(py, core, &memo, &scope)?;
     let (accept, deflate) = (accept_key(offer.key), offer.deflate);
     let link = core.with(|inner| {

@@ -15,12 +15,13 @@ from swell.config.sections.logs import Logs
 from swell.config.sections.proxies import Proxies
 from swell.config.sections.reload import Reload
 from swell.config.sections.timeouts import Timeouts
+from swell.config.sections.tls import Tls
 from swell.config.sections.websocket import WebSocket
 from swell.config.sections.workers import Workers
 
 __all__ = [
-    "SECTIONS", "Admin", "Application", "Http", "Limits", "Listen", "Logs", "Proxies", "Reload", "Timeouts",
+    "SECTIONS", "Admin", "Application", "Http", "Limits", "Listen", "Logs", "Proxies", "Reload", "Timeouts", "Tls",
     "WebSocket", "Workers",
 ]  # fmt: skip
 
-SECTIONS = (Application, Listen, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs)
+SECTIONS = (Application, Listen, Tls, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs)

@@ -16,6 +16,13 @@ class Timeouts:
     __slots__ = ()
     title: ClassVar[str] = "Time-outs"
 
+    timeout_handshake: float | None = option(
+        off(duration()),
+        10.0,
+        "From the start of a connection to the end of the TLS handshake.",
+        why="Two round trips, on a satellite link with losses too.",
+        answer="connection closed",
+    )
     timeout_header: float | None = option(
         off(duration()),
         30.0,

@@ -1,0 +1,102 @@
+//! Session tickets (RFC 8446 §4.6.1, RFC 5077) under keys that all workers share, so that a session begun at one goes on at
+//! any other. The parent makes the keys and replaces them; the first one encrypts, the others still decrypt.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{Aad, Nonce, RandomizedNonceKey, AES_256_GCM, NONCE_LEN};
+use rustls::server::ProducesTickets;
+
+const NAME: usize = 16;
+
+pub(super) struct Tickets {
+    keys: Vec<([u8; NAME], RandomizedNonceKey)>,
+    lifetime: u32,
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tickets").field("keys", &self.keys.len()).finish_non_exhaustive()
+    }
+}
+
+impl Tickets {
+    /// A key is its name and 32 bytes for AES-256; `lifetime` is in seconds.
+    pub(super) fn new(keys: &[Vec<u8>], lifetime: u32) -> Result<Self, String> {
+        let keys = keys
+            .iter()
+            .map(|key| {
+                let (name, secret) = key.split_at_checked(NAME).ok_or("a ticket key is too short")?;
+                let name = name.try_into().map_err(|_| "a ticket key is too short")?;
+                let secret = RandomizedNonceKey::new(&AES_256_GCM, secret).map_err(|_| "a ticket key has 48 bytes")?;
+                Ok((name, secret))
+            })
+            .collect::<Result<_, &str>>()?;
+        Ok(Self { keys, lifetime })
+    }
+}
+
+impl ProducesTickets for Tickets {
+    fn enabled(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.lifetime
+    }
+
+    /// The key's name, the nonce, the ciphertext with its tag.
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let (name, key) = self.keys.first()?;
+        let mut sealed = plain.to_vec();
+        let nonce = key.seal_in_place_append_tag(Aad::from(name), &mut sealed).ok()?;
+        Some([&name[..], nonce.as_ref(), &sealed].concat())
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (name, rest) = ticket.split_at_checked(NAME)?;
+        let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
+        let (name, key) = self.keys.iter().find(|(known, _)| known == name)?;
+        let mut opened = sealed.to_vec();
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let length = key.open_in_place(nonce, Aad::from(name), &mut opened).ok()?.len();
+        opened.truncate(length);
+        Some(opened)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: usize = NAME + 32;
+
+    #[test]
+    fn an_older_key_still_opens_and_a_forgotten_one_does_not() {
+        let (old, new) = (vec![1; KEY], vec![2; KEY]);
+        let before = Tickets::new(&[old.clone()], 60).unwrap();
+        let ticket = before.encrypt(b"session").unwrap();
+        let after = Tickets::new(&[new.clone(), old], 60).unwrap();
+        assert_eq!(after.decrypt(&ticket).as_deref(), Some(&b"session"[..]));
+        assert_ne!(after.encrypt(b"session").unwrap()[..NAME], ticket[..NAME]);
+        assert_eq!(Tickets::new(&[new], 60).unwrap().decrypt(&ticket), None);
+    }
+
+    #[test]
+    fn a_changed_ticket_does_not_open() {
+        let tickets = Tickets::new(&[vec![1; KEY]], 60).unwrap();
+        let ticket = tickets.encrypt(b"session").unwrap();
+        for at in 0..ticket.len() {
+            let mut changed = ticket.clone();
+            changed[at] ^= 1;
+            assert_eq!(tickets.decrypt(&changed), None);
+            assert_eq!(tickets.decrypt(&ticket[..at]), None);
+        }
+    }
+
+    #[test]
+    fn keys_have_one_length() {
+        assert!(Tickets::new(&[vec![1; KEY - 1]], 60).is_err());
+        assert!(Tickets::new(&[vec![1; 3]], 60).is_err());
+        assert!(!Tickets::new(&[], 60).unwrap().enabled());
+    }
+}

@@ -1,0 +1,56 @@
+"""TLS for all workers: the parent reads the files and makes the keys of session tickets, and gives both to each worker.
+
+So every worker has the same certificates at the same time, a session that began at one goes on at another, and a worker
+that starts while a file is broken gets what the others have. Used by `main` and `parent`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Self
+
+from swell.config import Config
+from swell.worker.channel import Channel
+from swell.worker.tls import Keeper, Material, pack
+
+if TYPE_CHECKING:
+    from swell.supervisor.parent import Parent
+
+__all__ = ["TlsForWorkers"]
+
+
+class TlsForWorkers:
+    """The material in a form that workers can be given. Use as a context manager."""
+
+    def __init__(self, config: Config, ticket_keys: tuple[bytes, ...]) -> None:
+        """Raises `StartupError`. `ticket_keys` are those of the parent that this one takes over from."""
+        self._keeper = Keeper(config, ticket_keys)
+        self._packed = pack(self._keeper.material)
+
+    @property
+    def ticket_keys(self) -> tuple[bytes, ...]:
+        """The one in use, then older ones."""
+        return self._keeper.material.ticket_keys
+
+    def give(self, channels: Iterable[Channel]) -> None:
+        """Has these workers use it from now on."""
+        for channel in channels:
+            channel.send({"do": "tls"}, [self._packed])
+
+    async def watch(self, parent: Parent) -> None:
+        """Gives every worker what changes, until it is cancelled."""
+
+        def changed(material: Material) -> None:
+            before, self._packed = self._packed, pack(material)
+            os.close(before)
+            self.give(worker.channel for worker in parent.workers.values())
+
+        self._keeper.changed = changed
+        await self._keeper.watch()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._packed)
