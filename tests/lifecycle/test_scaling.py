@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from lifecycle.elastic import SECONDS, Elastic, calling, elastic
 from lifecycle.running import SERVED
+from swell.errors import SwellError
 from swell.supervisor.history import LoadHistory
 from swell.supervisor.host import Host
 
@@ -188,6 +190,32 @@ def test_a_fixed_number_becomes_elastic_by_command(tmp_path: Path) -> None:
         running.wait_ready(2)
         assert running.decisions[0]["text"] == "asked for 2"
         wait_idle(running)
+
+
+def test_an_upgraded_server_holds_what_there_was_and_remembers_why(tmp_path: Path) -> None:
+    """Its parent has seen nothing yet: for a whole window it takes no worker away."""
+    with elastic("1..3", tmp_path, stable_window="2s", panic_window="1s") as running:
+        wait_idle(running)
+        running.scale("+1")
+        running.wait_ready(2)
+        before = running.instance["pid"]
+        os.kill(before, signal.SIGUSR2)
+        running.wait(lambda: find_pid(running) not in (before, None), "another parent")
+        began = time.time()
+        running.wait(lambda: running.server.log.count("lifespan shutdown") == 2, "the end of the old workers")
+        running.wait_ready(1)
+        by_hand, fall = running.decisions
+        assert (by_hand["rule"], by_hand["after"]) == ("command", 2), "the old parent's"
+        assert (fall["before"], fall["after"], fall["rule"]) == (2, 1, "down")
+        assert fall["at"] - began > 3.0 - 1.5, "a whole down window of its own"
+
+
+def find_pid(running: Elastic) -> int | None:
+    """None while the control socket changes hands."""
+    try:
+        return int(running.instance["pid"])
+    except SwellError:
+        return None
 
 
 def fill(directory: Path, load: float, days: int = 9) -> None:
