@@ -66,6 +66,7 @@ class Engine:
         slot: int = 0,
         inbox: int | None = None,
         outboxes: Sequence[int] | None = None,
+        slow_turns: int | None = None,
     ) -> Engine:
         """With a `board`, the engine writes what it does into `slot` of it, from zero. `IndexError`: no such slot.
 
@@ -73,6 +74,9 @@ class Engine:
         connections to this one; `outboxes` are the sending ends of all workers', by slot, -1 where there is none (the
         own one is not used). The engine duplicates them. `ValueError`: there is no `board`, without which nobody can
         be compared.
+
+        `slow_turns` is the writing end of a pipe: a turn of the event loop that takes longer than the setting
+        `slow_callback` is told there while it lasts (needs a `board`; see crates/engine/src/board/slow.rs).
         """
     def fileno(self) -> int: ...
     def turn(self) -> None: ...

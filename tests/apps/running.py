@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from support.server import QUIET
+
 T = TypeVar("T")
 
 SERVER = os.environ.get("SERVER_UNDER_TEST", "swell")
@@ -125,7 +127,7 @@ def running_command(
     command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Iterator[RunningServer]:
     """A server started by this very command, until the block ends."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(env or {})}
+    environment = {**os.environ, **QUIET, **(env or {})}
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdout=pipe, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, cwd=cwd

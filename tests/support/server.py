@@ -17,10 +17,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["START_SECONDS", "STOP_SECONDS", "ServerProcess", "serving"]
+__all__ = ["QUIET", "START_SECONDS", "STOP_SECONDS", "ServerProcess", "serving"]
 
 START_SECONDS = 30.0  # importing an application on a busy machine
 STOP_SECONDS = 15.0
+
+# On a machine with much to do any turn of an event loop may take long: only tests of that want to read of it.
+QUIET = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "SWELL_SLOW_CALLBACK": "off"}
 
 # The end of a traceback: the line with the exception.
 _RAISED = re.compile(
@@ -149,7 +152,7 @@ def serving(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(environment or {})},
+        env={**os.environ, **QUIET, **(environment or {})},
         preexec_fn=before_start,
         pass_fds=pass_fds,
         start_new_session=True,  # so that a failed test leaves no workers behind, which would keep the log open

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.server import ServerProcess
+from support.server import QUIET, ServerProcess
 
 SERVED = Path(__file__).parent / "served"
 SECONDS = 30.0
@@ -35,7 +35,7 @@ def launched(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(environment or {})},
+        env={**os.environ, **QUIET, **(environment or {})},
         pass_fds=pass_fds,
         preexec_fn=before_start,
         start_new_session=new_group,

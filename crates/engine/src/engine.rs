@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::access::End;
-use crate::board::{Board, Scoreboard};
+use crate::board::{Board, Scoreboard, Slow};
 use crate::core::{level, Core};
 use crate::ending;
 use crate::handoff::Handoff;
@@ -38,7 +38,7 @@ impl Engine {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (settings, event_loop, application, *, state, context, report, retire = None, board = None, slot = 0, inbox = None, outboxes = None))]
+    #[pyo3(signature = (settings, event_loop, application, *, state, context, report, retire = None, board = None, slot = 0, inbox = None, outboxes = None, slow_turns = None))]
     #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
     fn new(
         settings: Settings,
@@ -52,6 +52,7 @@ impl Engine {
         slot: usize,
         inbox: Option<RawFd>,
         outboxes: Option<Vec<RawFd>>,
+        slow_turns: Option<RawFd>,
     ) -> PyResult<Self> {
         let (inbox, outboxes) = (inbox.unwrap_or(-1), outboxes.unwrap_or_default());
         if board.is_none() && (inbox >= 0 || !outboxes.is_empty()) {
@@ -59,11 +60,17 @@ impl Engine {
         }
         let handoff = board.is_some().then(|| Handoff::new(slot, inbox, &outboxes)).transpose()?;
         let core = Core::new(settings, event_loop, application, state, context, report)?;
-        let board = board.map(|board| board.get().board(slot, core.py.starter.is_eager())).transpose()?;
+        let board = match board {
+            Some(board) => {
+                let beat = core.with(|inner| inner.poller.add_beat().map(|()| inner.poller.beat_fd()))?;
+                let slow = slow_turns.and_then(|report| Slow::new(core.settings.slow_callback, beat, report));
+                Some(board.get().board(slot, core.py.starter.is_eager(), slow)?)
+            }
+            None => None,
+        };
         core.with(|inner| {
             inner.retire = retire;
             if let Some(board) = &board {
-                inner.poller.add_beat()?;
                 inner.poller.beat_at(board.next_beat());
             }
             inner.board = board;

@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) limit_queue: usize,
 
     pub(crate) timeout_handshake: f64,
+    /// A turn of the event loop that takes longer is told, see `crate::board::Slow`.
+    pub(crate) slow_callback: f64,
     pub(crate) timeout_header: f64,
     pub(crate) timeout_keep_alive: f64,
     pub(crate) timeout_request: f64,

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from swell.metrics import prometheus
 from swell.metrics.store import Store, path_beside
 from swell.metrics.values import attach
 from swell.worker.channel import Channel, Message
+from swell.worker.insight.slow import SlowTurns
 from swell.worker.pools import Pools
 from swell.worker.probe import Probe
 from swell.worker.tls import unpack
@@ -80,6 +82,10 @@ class Attachment:
         self._server: Server | None = None
         self._engine: Engine | None = None
         self._tls: TlsContext | None = None
+        self._slow = SlowTurns(
+            f"worker {seat.worker} (pid {os.getpid()})", lambda: int(self._board.read(seat.slot)["heartbeat_ns"])
+        )
+        probe.slow = self._slow
         probe.start()
 
     def engine_options(self) -> dict[str, Any]:
@@ -89,6 +95,7 @@ class Attachment:
             "slot": self.seat.slot,
             "inbox": self.wiring.inboxes[self.seat.slot],
             "outboxes": self.wiring.outboxes,
+            "slow_turns": self._slow.writing,
         }
 
     def attend(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -108,6 +115,7 @@ class Attachment:
             engine.set_tls(self._tls)
         for listener, tls in zip(self.wiring.listeners, self.wiring.tls, strict=True):
             engine.listen(listener, accepting=False, tls=tls)
+        self._slow.since = time.monotonic_ns()
         self._channel.send({"is": "ready", "pid": os.getpid()})
 
     def retire(self, why: str) -> None:

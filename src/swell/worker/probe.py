@@ -1,6 +1,7 @@
 """A thread of a worker that tells the parent what the event loop is doing while the loop cannot say so itself.
 
-It blocks on a socket of its own and wakes up for nothing else. To answer it needs the GIL: that it answers says as much
+It blocks on a socket of its own, and on a pipe for turns of the loop that take too long (`insight.slow`), and wakes up
+for nothing else. To answer it needs the GIL: that it answers says as much
 as what it answers. Nothing here is taken as a sign of life: that is the heartbeat, which only the loop's thread gives.
 
 parent → probe   {"do": "probe", "id": n}
@@ -19,6 +20,7 @@ import asyncio
 import concurrent.futures.thread
 import json
 import linecache
+import logging
 import select
 import sys
 import threading
@@ -30,12 +32,15 @@ from typing import Any
 
 from swell.worker.channel import Channel, Message
 from swell.worker.insight.scopes import request_line, scope_of
+from swell.worker.insight.slow import SlowTurns
 from swell.worker.insight.stacks import stacks, waiting_frames
 from swell.worker.insight.tasks import tasks
 from swell.worker.lifespan import TASK_NAME
 from swell.worker.tracebacks import application_stack
 
 __all__ = ["Probe"]
+
+log = logging.getLogger("swell")
 
 # The answer has to fit into the socket's buffer, as nobody waits for room in it.
 TEXT_AT_MOST = 24_000
@@ -51,6 +56,7 @@ class Probe:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.suspended: Callable[[], list[tuple[asyncio.Task[Any], int]]] | None = None
         self.current: Callable[[], Mapping[str, Any] | None] = lambda: None
+        self.slow: SlowTurns | None = None
         self._channel = channel
         self._thread = threading.Thread(target=self._run, name="swell probe", daemon=True)
 
@@ -60,8 +66,13 @@ class Probe:
     def _run(self) -> None:
         poll = select.poll()
         poll.register(self._channel, select.POLLIN)
+        if self.slow is not None:
+            poll.register(self.slow.reading, select.POLLIN)
+        pause: float | None = None
         while True:
-            poll.poll()
+            ready = [file for file, _ in poll.poll(None if pause is None else pause * 1000)]
+            if self.slow is not None:
+                pause = self._watch(self.slow, ready)
             orders = self._channel.receive()
             if orders is None:
                 return
@@ -71,6 +82,17 @@ class Probe:
             # Whoever was kept waiting wants to know how things are now.
             for order in [order for order in orders if order["do"] == "probe"][-1:]:
                 self._channel.send({"is": "probe", "id": order["id"], **self._look()})
+
+    def _watch(self, slow: SlowTurns, ready: list[int]) -> float | None:
+        """Returns how long to rest at most; None: until something comes."""
+        try:
+            slow.loop = self.loop
+            if slow.reading in ready:
+                slow.begun()
+            return slow.look()
+        except Exception:
+            log.exception("a slow turn of the event loop could not be told; please report this")
+            return None
 
     def _write(self, order: Message, file: int) -> None:
         """Answers a longer question."""

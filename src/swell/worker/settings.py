@@ -44,6 +44,7 @@ class EngineSettings:
     limit_concurrency: int
     limit_queue: int
     timeout_handshake: float
+    slow_callback: float
     timeout_header: float
     timeout_keep_alive: float
     timeout_request: float
@@ -93,6 +94,7 @@ class EngineSettings:
             limit_concurrency=config.limit_concurrency or 0,
             limit_queue=config.limit_queue,
             timeout_handshake=config.timeout_handshake or 0,
+            slow_callback=config.slow_callback or 0,
             timeout_header=config.timeout_header or 0,
             timeout_keep_alive=config.timeout_keep_alive,
             timeout_request=config.timeout_request or 0,

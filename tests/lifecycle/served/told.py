@@ -22,6 +22,14 @@ async def leaf() -> None:
     await released.wait()
 
 
+async def block(seconds: float) -> None:
+    await asyncio.sleep(0.2)
+    time.sleep(seconds)  # noqa: ASYNC251 - in no request
+
+
+kept: list[asyncio.Task[None]] = []
+
+
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
@@ -46,6 +54,11 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             released.set()
         case "sleep":
             time.sleep(float(rest[0]))  # noqa: ASYNC251 - what must not be done
+        case "later":
+            await asyncio.sleep(0.05)
+            time.sleep(float(rest[0]))  # noqa: ASYNC251 - in a later step
+        case "background":
+            kept.append(asyncio.create_task(block(float(rest[0])), name="in the background"))
         case "native":
             ctypes.PyDLL(None).usleep(int(float(rest[0]) * 1e6))
     await send({"type": "http.response.start", "status": 200, "headers": []})

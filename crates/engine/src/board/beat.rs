@@ -31,9 +31,16 @@ impl Board {
         self.beat.due
     }
 
-    /// Returns how late it is, in nanoseconds.
-    fn beat(&mut self) -> u64 {
+    /// Returns how late it is, in nanoseconds; None when it was rung before its time, to see whether the loop comes.
+    fn beat(&mut self) -> Option<u64> {
         let now = clock::precise_ns();
+        if now < self.beat.due {
+            // A turn without any work, like the beat's own.
+            self.beat.turns += 1;
+            self.beat.beats += 1;
+            self.slot.set(Word::Beats, self.beat.beats);
+            return None;
+        }
         let late = now.saturating_sub(self.beat.due);
         self.slot.count(Histogram::LoopLag, late);
         // The beat's own turn is no activity.
@@ -42,7 +49,7 @@ impl Board {
         self.beat.beats += 1;
         self.slot.set(Word::Beats, self.beat.beats);
         self.beat.due = now + if active { ACTIVE } else { IDLE };
-        late
+        Some(late)
     }
 }
 
@@ -53,6 +60,7 @@ pub(crate) fn beat(core: &Core) {
         poller.clear_beat();
         let late = board.beat();
         poller.beat_at(board.next_beat());
+        let Some(late) = late else { return };
         board.refill(tasks, conns);
         inner.beaten(late);
     });

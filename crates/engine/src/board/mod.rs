@@ -9,6 +9,7 @@
 //! | `series.rs` | requests by method, status and route, with their durations |
 //! | `arrival.rs`, `waiting.rs` | when a request came; the table of suspended ones |
 //! | `beat.rs`, `sampler.rs` | the timer that proves the loop free; the thread that sees it busy |
+//! | `slow.rs` | turns of the loop that take too long, told while they last |
 //! | `peers.rs` | what an engine reads and writes in the slots of others |
 //! | `reader.rs` | one slot as a Python dict |
 //! | `python.rs` | the class `swell._core.Scoreboard` |
@@ -26,6 +27,7 @@ mod python;
 mod reader;
 mod sampler;
 mod series;
+mod slow;
 mod text;
 mod waiting;
 mod writer;
@@ -33,5 +35,6 @@ mod writer;
 pub(crate) use self::beat::beat;
 pub(crate) use self::python::Scoreboard;
 pub(crate) use self::series::{Label, BOUNDS};
+pub(crate) use self::slow::Slow;
 pub(crate) use self::waiting::Place;
 pub(crate) use self::writer::{Answered, Board, Times};

@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::layout::{Slot, Word, NAMED, NOTED, SLOT_WORDS, STATES, VERSION};
 use super::map::{Map, OwnSlot, Trouble};
-use super::{reader, Board};
+use super::{reader, Board, Slow};
 
 /// A shared-memory file with one slot per worker, readable from any process at any time.
 #[pyclass(frozen, module = "swell._core")]
@@ -32,9 +32,9 @@ impl Scoreboard {
     ///
     /// # Errors
     /// When there is no such slot, or no thread for the sampler.
-    pub(crate) fn board(&self, index: usize, eager: bool) -> PyResult<Board> {
+    pub(crate) fn board(&self, index: usize, eager: bool, slow: Option<Slow>) -> PyResult<Board> {
         let slot = OwnSlot::new(&self.map, index).ok_or_else(|| self.no_slot(index))?;
-        Ok(Board::new(slot, eager)?)
+        Ok(Board::new(slot, eager, slow)?)
     }
 }
 

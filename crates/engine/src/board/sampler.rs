@@ -6,7 +6,8 @@
 //! the measure, and a loop that sleeps counts as waiting.
 //!
 //! 20 looks a second while the loop works, 4 when it is idle: 5 µs each. So a burst is seen in its first quarter of a
-//! second. With each look comes the process's CPU time, once a second its memory.
+//! second. With each look comes the process's CPU time, once a second its memory. With turns to be watched
+//! (`slow.rs`) there are more looks.
 
 use std::fs::File;
 use std::io;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use super::layout::Word;
 use super::map::OwnSlot;
+use super::slow::Slow;
 use crate::io::clock;
 use crate::io::thread::{block_signals, leave_descriptors};
 
@@ -44,14 +46,14 @@ impl Sampler {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub(super) fn start(slot: OwnSlot) -> io::Result<Self> {
+    pub(super) fn start(slot: OwnSlot, slow: Option<Slow>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let (file, clock) = (calls_file(), clock::thread_cpu_clock());
         let thread = thread::Builder::new().name("swell sampler".into()).spawn(move || {
             block_signals();
-            leave_descriptors();
-            run(&theirs, &slot, Watched::open(&file, clock));
+            leave_descriptors(&slow.as_ref().map_or_else(Vec::new, Slow::descriptors));
+            run(&theirs, &slot, Watched::open(&file, clock), slow);
         })?;
         Ok(Self { shared, thread: Some(thread), process: std::process::id() })
     }
@@ -72,8 +74,9 @@ impl Drop for Sampler {
     }
 }
 
-fn run(shared: &Shared, slot: &OwnSlot, mut watched: Watched) {
+fn run(shared: &Shared, slot: &OwnSlot, mut watched: Watched, mut slow: Option<Slow>) {
     let memory = Memory::open();
+    let (active, idle) = slow.as_ref().map_or((ACTIVE, IDLE), |slow| slow.rests(ACTIVE, IDLE));
     let (mut turns, mut busy_before, mut sampled, mut measured) = (0, false, clock::precise_ns(), 0);
     let (mut samples, mut busy_samples, mut share) = (0, 0, 0.0);
     loop {
@@ -85,7 +88,7 @@ fn run(shared: &Shared, slot: &OwnSlot, mut watched: Watched) {
         }
         // Beats are turns without any work.
         let seen = slot.get(Word::Turns).wrapping_sub(slot.get(Word::Beats));
-        let rest = if busy_before || seen != turns { ACTIVE } else { IDLE };
+        let rest = if busy_before || seen != turns { active } else { idle };
         turns = seen;
         let closing = shared.closing.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = shared.changed.wait_timeout_while(closing, rest, |closing| !*closing);
@@ -103,6 +106,9 @@ fn run(shared: &Shared, slot: &OwnSlot, mut watched: Watched) {
         slot.set(Word::Samples, samples);
         slot.set(Word::BusySamples, busy_samples);
         slot.set(Word::Busy, (share * 1000.0) as u64);
+        if let Some(slow) = &mut slow {
+            slow.look(slot, now, busy);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::layout::{Histogram, Slot, Word, CLEARED};
 use super::map::{Map, OwnSlot};
 use super::sampler::Sampler;
 use super::series::{method, Series};
+use super::slow::Slow;
 use super::text;
 use super::waiting::Waiting;
 use crate::io::clock;
@@ -53,7 +54,7 @@ impl Board {
     ///
     /// # Errors
     /// When the sampler's thread cannot be started.
-    pub(super) fn new(slot: OwnSlot, eager: bool) -> io::Result<Self> {
+    pub(super) fn new(slot: OwnSlot, eager: bool, slow: Option<Slow>) -> io::Result<Self> {
         for at in CLEARED.into_iter().flatten() {
             slot.store(at, 0);
         }
@@ -61,7 +62,7 @@ impl Board {
         slot.set(Word::StartedNs, now);
         slot.set(Word::HeartbeatNs, now);
         slot.set(Word::Pid, u64::from(process));
-        let sampler = Sampler::start(slot.again())?;
+        let sampler = Sampler::start(slot.again(), slow)?;
         Ok(Self {
             slot,
             arrivals: Arrivals::new(now),

@@ -78,6 +78,11 @@ fn set_timer(timer: RawFd, flags: i32, nanoseconds: u64) {
     unsafe { libc::timerfd_settime(timer, flags, &spec, std::ptr::null_mut()) };
 }
 
+/// Makes a beat come now, from any thread.
+pub(crate) fn ring(beat: RawFd) {
+    set_timer(beat, 0, 1);
+}
+
 /// Takes the report of a timer that has fired.
 fn read_timer(timer: RawFd) {
     let mut expirations = 0u64;
@@ -180,6 +185,11 @@ impl Poller {
         if let Some(beat) = &self.beat {
             set_timer(beat.as_raw_fd(), libc::TFD_TIMER_ABSTIME, due);
         }
+    }
+
+    /// For [`ring`]; -1 without a beat.
+    pub(crate) fn beat_fd(&self) -> RawFd {
+        self.beat.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// To be called when the beat's timer has reported.

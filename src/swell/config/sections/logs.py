@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from swell.config.kinds import auto_flag, choice, flag, log_settings, words
+from swell.config.kinds import auto_flag, choice, duration, flag, log_settings, off, words
 from swell.config.option import option
 
 __all__ = ["TRACE", "Logs"]
@@ -43,3 +43,9 @@ class Logs:
     )
     access_log: bool = option(flag(), True, "Log each request.")
     use_colors: bool | None = option(auto_flag(), None, "Colours in the log; auto looks whether it goes to a terminal.")
+    slow_callback: float | None = option(
+        off(duration()),
+        0.1,
+        "Log a turn of a worker's event loop that takes longer, with the stack and the request that blocked it.",
+        why="Everybody else on that worker waits meanwhile; asyncio itself only says so in debug mode, which is slow.",
+    )
