@@ -67,7 +67,8 @@ class FakeInsight:
 
     async def tasks(self, worker: int | None) -> dict[str, Any]:
         self._calls.append(("tasks", worker))
-        return {"worker": worker}
+        task = {"id": 1, "name": "Task-1", "state": "waiting", "request": None, "age": None, "awaited_by": []}
+        return {"worker": worker, "answered": True, "tasks": [{**task, "coroutine": "work", "stack": []}]}
 
 
 class FakeInstance:

@@ -23,8 +23,9 @@ from swell.cli import (
     status,
     stop,
     tasks,
+    top,
     version,
-)  # fmt: skip
+)
 from swell.cli.output import fail
 from swell.config.nearest import nearest
 from swell.errors import ConfigError, SwellError
@@ -42,6 +43,7 @@ _COMMANDS: Mapping[str, tuple[Command, str]] = {
     "drain": (drain.main, drain.SUMMARY),
     "stop": (stop.main, stop.SUMMARY),
     "explain": (explain.main, explain.SUMMARY),
+    "top": (top.main, top.SUMMARY),
     "tasks": (tasks.main, tasks.SUMMARY),
     "dump": (dump.main, dump.SUMMARY),
     "config": (config.main, config.SUMMARY),
