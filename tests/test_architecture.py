@@ -17,7 +17,7 @@ ALLOWED = {
     "metrics": set[str](),
     "telemetry": {"config", "_core"},
     "worker": {"config", "metrics", "telemetry", "_core"},
-    "supervisor": {"config", "metrics", "telemetry", "worker", "scaling", "_core"},
+    "supervisor": {"config", "metrics", "telemetry", "worker", "scaling", "dashboard", "_core"},
     "dashboard": {"config", "telemetry", "_core"},
     "cli": {"config", "telemetry", "worker", "supervisor", "scaling", "dashboard", "_core"},
 }

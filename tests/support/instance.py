@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.readings import slot
 from swell import __version__
 from swell.errors import StartupError
 from swell.supervisor.control.app import ControlApplication
@@ -35,6 +36,8 @@ def worker(number: int, **values: Any) -> dict[str, Any]:
     """One worker of the status document, with all keys of a slot of the scoreboard."""
     histogram = [0] * 32
     return {
+        **slot(),
+        "slot": number,
         "id": number,
         "worker": number,
         "generation": 1,

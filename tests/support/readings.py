@@ -26,7 +26,8 @@ GET: Kind = ("GET", "http", "1.1", 200, "/items/{id}")
 def slot(**values: Any) -> dict[str, Any]:
     return {
         **dict.fromkeys((*COUNTERS, *GAUGES), 0),
-        **{name: [0] * BUCKETS for name in HISTOGRAMS},
+        **{name: [0] * BUCKETS for name in (*HISTOGRAMS, "latency")},
+        "heartbeat_ns": 0,
         **values,
     }
 

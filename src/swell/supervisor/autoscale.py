@@ -72,6 +72,32 @@ class Autoscaler:
         would = forecast.would(self._parent.target)
         return self._last.reason + (f"; the forecast {would}" if would else "")
 
+    def look(self) -> dict[str, Any] | None:
+        """What the latest decision was made of, for who wants to see it; None where the number is not ours to say.
+        `need` and `load` are worker-equivalents, `at` Unix time, durations seconds."""
+        if self._last is None or not self._elastic:
+            return None
+        forecast = self._forecast
+        return {
+            **self._last.inputs.as_dict(),
+            "need": round(self._last.demand, 3),
+            "rule": self._last.rule,
+            "guard": self._last.guard,
+            "reason": self._last.reason,
+            "delay_target": self._policy.delay,
+            "mode": self._mode,
+            "forecast": None
+            if forecast is None
+            else {
+                "at": forecast.at,
+                "floor": forecast.floor,
+                "load": forecast.load,
+                "error": forecast.error,
+                "acts": forecast.acts,
+                "text": forecast.text,
+            },
+        }
+
     # One tick
 
     @property

@@ -19,6 +19,7 @@ from swell.config import Config
 from swell.errors import StartupError, SwellError
 from swell.scaling import read_policy
 from swell.supervisor.admin.app import AdminApplication
+from swell.supervisor.admin.feed import Feed
 from swell.supervisor.admin.guard import OWNER, Guard
 from swell.supervisor.admin.listener import guard_of, listener_of
 from swell.supervisor.autoscale import Autoscaler
@@ -123,6 +124,7 @@ class _Instance:
         self.autoscaler = Autoscaler(
             self.parent, self.commands, policy, lambda: state_directory(directory.name, config.state_dir)
         )
+        self.feed = Feed(self.commands, lambda: self.parent.meter.snapshot(self.parent), self.autoscaler.look)
         directory.admin = listener_of(config, None if handover is None else handover.admin)
         guards = ((directory.listener, OWNER), (directory.admin, guard_of(config)))
         self.controls = [ControlServer(self._admin(guard), one) for one, guard in guards if one is not None]
@@ -159,6 +161,8 @@ class _Instance:
             actions[number]()
         self.upgrade.start()
         self.autoscaler.start()
+        if self.directory.admin is not None:
+            self.feed.start()
         watching = None
         watching_tls = None if self.tls is None else loop.create_task(self.tls.watch(self.parent))
         try:
@@ -172,6 +176,7 @@ class _Instance:
             code = await self.parent.run(self.template)
         finally:
             self.autoscaler.stop()
+            self.feed.stop()
             await self.upgrade.finish()
             for task in (watching, watching_tls):
                 if task is not None:
@@ -189,7 +194,7 @@ class _Instance:
     def _admin(self, guard: Guard) -> AdminApplication:
         parent = self.parent
         return AdminApplication(
-            self.commands, lambda: parent.meter.snapshot(parent), guard, parent.config.timeout_worker_stuck
+            self.commands, lambda: parent.meter.snapshot(parent), guard, parent.config.timeout_worker_stuck, self.feed
         )
 
     async def _start_control(self) -> None:

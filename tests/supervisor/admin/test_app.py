@@ -129,7 +129,8 @@ def test_the_description_is_valid_and_complete() -> None:
     document = json.loads(json.dumps(description()))
     validate(document)
     described = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
-    probes = {("GET", path) for path in ("/livez", "/readyz", "/startupz", "/metrics")}
+    probes = {("GET", path) for path in ("/livez", "/readyz", "/startupz", "/metrics", "/api/events")}
+    probes.add(("POST", "/api/session"))
     assert described == {(route.method, f"/api/{name}") for name, route in ROUTES.items()} | probes
     for name, route in ROUTES.items():
         operation = document["paths"][f"/api/{name}"][route.method.lower()]

@@ -6,6 +6,7 @@ served application, and nothing waits for a worker: probes and metrics are read 
 | file | what |
 |---|---|
 | `app.py` | paths → answers |
+| `feed.py` | the live data of the page (`swell.dashboard`) |
 | `guard.py` | who may ask, and for what |
 | `health.py` | live, ready, started: pure judgements |
 | `openapi.py` | the description of the interface |

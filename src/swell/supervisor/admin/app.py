@@ -5,7 +5,8 @@
     GET  /api/openapi.json          what there is below /api/
     GET  /api/status …  POST /api/scale …   the commands of the control socket, see `control.app`
     POST /api/session               {"token": …}: a cookie for the page
-    GET  /                          a page that says so
+    GET  /api/events                the live data of the page, see `feed`
+    GET  / and /static/…            the page
 
 On the control socket the commands are also where they have always been, below /v1/. Knows no sockets; `guard` says who
 may do what. Every answer forbids caches, frames and guesses at its type.
@@ -20,7 +21,9 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from swell.dashboard import INDEX, file_of
 from swell.supervisor.admin import health
+from swell.supervisor.admin.feed import Feed
 from swell.supervisor.admin.guard import COOKIE, Guard, Purpose
 from swell.supervisor.admin.openapi import description
 from swell.supervisor.control.app import ROUTES, ClientLeft, ControlApplication, read_whole
@@ -39,10 +42,7 @@ _COMMON = [
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
 ]
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Swell</title>
-<h1>Swell {version}: {state}</h1><ul>{links}</ul></html>
-"""
-_LINKS = ("/livez", "/readyz", "/startupz", "/metrics", "/api/status", "/api/explain", "/api/openapi.json")
+_LINKS = ("/", "/livez", "/readyz", "/startupz", "/metrics", "/api/status", "/api/explain", "/api/openapi.json")
 
 Headers = dict[str, str]
 # Status, content type, body, further fields.
@@ -50,14 +50,21 @@ Answer = tuple[HTTPStatus, str, bytes, Mapping[str, str]]
 
 
 class AdminApplication:
-    """`snapshot` is what is measured now, `patience` the parent's with a worker whose loop stands still, in seconds."""
+    """`snapshot` is what is measured now, `patience` the parent's with a worker whose loop stands still, in seconds;
+    `feed` is shared by all the applications of an instance."""
 
     def __init__(
-        self, instance: Instance, snapshot: Callable[[], Snapshot], guard: Guard, patience: float | None
+        self,
+        instance: Instance,
+        snapshot: Callable[[], Snapshot],
+        guard: Guard,
+        patience: float | None,
+        feed: Feed | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._guard = guard
         self._patience = patience
+        self._feed = feed or Feed(instance, snapshot)
         self._api = ControlApplication(instance, "/api/")
         self._control = ControlApplication(instance) if guard.is_owner else None
         self._answers: Mapping[str, Callable[[Headers], Answer]] = {
@@ -66,7 +73,7 @@ class AdminApplication:
             "/startupz": lambda _: _judged(health.started(snapshot())),
             "/metrics": self._metrics,
             "/api/openapi.json": lambda _: _json(HTTPStatus.OK, description()),
-            "/": self._page,
+            "/": lambda _: _file(INDEX),
         }
 
     @property
@@ -88,10 +95,15 @@ class AdminApplication:
             if path == "/api/session":
                 answer = await self._session(scope, receive, headers)
             elif path in self._answers:
-                if scope["method"] not in ("GET", "HEAD"):
-                    text = f"{path} takes GET and HEAD, not {scope['method']}"
-                    raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, text, {"allow": "GET, HEAD"})
+                _only(scope, "GET", "HEAD")
                 answer = self._answers[path](headers)
+            elif path.startswith("/static/"):
+                _only(scope, "GET", "HEAD")
+                answer = _file(path.removeprefix("/static/"))
+            elif path == "/api/events":
+                _only(scope, "GET")
+                await self._feed.serve(receive, send, _COMMON, self._access)
+                return
             elif path.startswith("/api/"):
                 await self._api(scope, receive, _with_common(send))
                 return
@@ -108,15 +120,14 @@ class AdminApplication:
         content_type = negotiate(headers.get("accept", ""))
         return HTTPStatus.OK, content_type, expose(all_families(self._snapshot()), content_type), {}
 
-    def _page(self, headers: Headers) -> Answer:
-        snapshot = self._snapshot()
-        links = "".join(f'<li><a href="{link}">{link}</a></li>' for link in _LINKS)
-        page = _PAGE.format(version=snapshot.version, state=snapshot.state, links=links)
-        return HTTPStatus.OK, "text/html; charset=utf-8", page.encode(), {}
+    @property
+    def _access(self) -> dict[str, bool]:
+        """What the page is to know of what it may do."""
+        guard = self._guard
+        return {"read_only": guard.read_only and not guard.is_owner}
 
     async def _session(self, scope: Scope, receive: Receive, headers: Headers) -> Answer:
-        if scope["method"] != "POST":
-            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "/api/session takes POST", {"allow": "POST"})
+        _only(scope, "POST")
         values = read_body(await read_whole(receive), headers.get("content-type", ""), ("token",))
         token = values.get("token")
         if not isinstance(token, str):
@@ -132,10 +143,25 @@ def _purpose(method: str, path: str) -> Purpose:
         return Purpose.PROBE
     if path == "/api/session":
         return Purpose.SIGN_IN
+    if method in ("GET", "HEAD") and (path == "/" or path.startswith("/static/")):
+        return Purpose.PAGE
     route = ROUTES.get(path.removeprefix("/api/"))
     # What changes something is never done by GET, so the method decides, and the route once more.
     changes = method not in ("GET", "HEAD") or (route is not None and route.method != "GET")
     return Purpose.CHANGE if changes else Purpose.READ
+
+
+def _only(scope: Scope, *methods: str) -> None:
+    if scope["method"] not in methods:
+        text = f"{scope['path'][:64]} takes {' and '.join(methods)}, not {scope['method']}"
+        raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, text, {"allow": ", ".join(methods)})
+
+
+def _file(name: str) -> Answer:
+    found = file_of(name)
+    if found is None:
+        raise Problem(HTTPStatus.NOT_FOUND, f"the page has no file {name[:64]}")
+    return HTTPStatus.OK, found.content_type, found.body, {}
 
 
 def _headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -5,6 +5,7 @@ On the control socket everything is allowed: the kernel has said that it is the 
 | | without a token (loopback only) | with a token |
 |---|---|---|
 | probes | anybody | anybody |
+| the page's files | the Host must be this machine's | anybody: the page asks for the token |
 | reading | the Host must be this machine's (a name that an attacker points here is not) | the token, or the session |
 | changes | as reading, `Swell-Admin` field, same origin, not --admin-read-only | the same |
 
@@ -34,6 +35,7 @@ FIELD = "swell-admin"
 class Purpose(Enum):
     PROBE = "probe"
     SIGN_IN = "sign in"
+    PAGE = "page"
     READ = "read"
     CHANGE = "change"
 
@@ -63,9 +65,9 @@ class Guard:
             return
         if self.token is None:
             self._check_host(headers.get("host", ""))
-        elif purpose is not Purpose.SIGN_IN:
+        elif purpose not in (Purpose.SIGN_IN, Purpose.PAGE):
             self._check_token(self.token, headers)
-        if purpose is not Purpose.READ:
+        if purpose in (Purpose.SIGN_IN, Purpose.CHANGE):
             self._check_origin(headers)
         if purpose is Purpose.CHANGE and self.read_only:
             raise Problem(HTTPStatus.FORBIDDEN, "this address only shows (--admin-read-only): use the control socket")

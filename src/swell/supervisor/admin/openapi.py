@@ -64,6 +64,8 @@ def description() -> dict[str, Any]:
             "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {}}}, "401": _problem()},
         }
     }
+    paths["/api/events"] = {"get": _events()}
+    paths["/api/session"] = {"post": _session()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Swell's admin interface", "version": __version__},
@@ -121,6 +123,28 @@ def _operation(name: str) -> dict[str, Any]:
 def _probe(name: str, text: str) -> dict[str, Any]:
     answer = {"description": "Why.", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {"operationId": f"{name}z", "summary": text, "security": [{}], "responses": {"200": answer, "503": answer}}
+
+
+def _events() -> dict[str, Any]:
+    text = "Server-sent events for the page: `hello` with everything, then `now` once a second."
+    stream = {"description": "The events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    refusals = {status: _problem() for status in ("401", "403", "503")}
+    return {"operationId": "events", "summary": text, "responses": {"200": stream, **refusals}}
+
+
+def _session() -> dict[str, Any]:
+    token = {"type": "object", "required": ["token"], "properties": {"token": {"type": "string"}}}
+    return {
+        "operationId": "session",
+        "summary": "Sign in: the token for a cookie.",
+        "security": [{}],
+        "parameters": [_FIELD],
+        "requestBody": {"content": {"application/json": {"schema": token}}},
+        "responses": {
+            "200": {"description": "Signed in; the cookie is set."},
+            **{status: _problem() for status in ("400", "401", "403")},
+        },
+    }
 
 
 def _problem() -> dict[str, Any]:

@@ -94,6 +94,7 @@ class ControlServer:
         try:
             engine.stop_accepting()
             empty = engine.drain()
+            engine.dismiss()  # pages that look: they come again by themselves
             await asyncio.wait((empty,), timeout=CLOSE_SECONDS)
             # A command may be what ends the instance, and so what waits here.
             for task in self._application.running - {asyncio.current_task()}:

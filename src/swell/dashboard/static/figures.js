@@ -1,0 +1,65 @@
+// The figures at the top, and the connections by protocol.
+
+import { byId, h, keyed, setAttribute, setText } from "./dom.js";
+import { bytes, count, duration, exact, percent, plural, NONE } from "./format.js";
+
+export function figures({ now, last }) {
+  const totals = now.totals;
+  const failing = last && last.requests ? last.errors5 / last.requests : 0;
+  const ready = now.workers.filter((worker) => worker.state === "ready").length;
+  const sum = (name) => now.workers.reduce((total, worker) => total + worker[name], 0);
+  const rows = [
+    ["requests", "Requests per second", count(last?.requests), `${exact(totals.requests)} in all`],
+    ["p50", "Latency p50", duration(last?.p50), `p99 ${duration(last?.p99)}`],
+    ["p95", "Latency p95", duration(last?.p95), `waited to start ${duration(last?.dispatch)}`],
+    [
+      "errors", "Failing", last ? percent(Math.min(1, failing)) : NONE,
+      `${exact(totals.responses_5xx)} × 5xx, ${exact(totals.responses_4xx)} × 4xx`, last?.errors5 > 0,
+    ],
+    ["in-flight", "In flight", exact(sum("in_flight")), `${plural(now.running.filter((one) => one.seconds > 1).length, "request")} over 1 s`],
+    ["open", "Connections", exact(sum("connections")), `${plural(sum("websockets"), "WebSocket")}`],
+    [
+      "ready", "Workers ready", `${ready}`, `of ${now.instance.target} wanted, ${bounds(now.instance)}`,
+      ready === 0 && now.instance.state !== "sleeping",
+    ],
+  ];
+  keyed(
+    byId("figures"), rows, ([key]) => key,
+    ([key, label]) => h("div", { id: `figure-${key}` }, h("dt", {}, label), h("dd", {}), h("dd", { class: "muted" })),
+    (element, [, , value, more, alarm]) => {
+      setText(element.children[1], value);
+      setText(element.children[2], more);
+      setAttribute(element, "class", alarm ? "alarm" : null);
+    },
+  );
+}
+
+export function bounds({ min, max }) {
+  return min === max ? "fixed" : `${min} to ${max}`;
+}
+
+export function connections({ now }) {
+  const totals = now.totals;
+  const rows = now.protocols.map(({ scheme, version, rate }) => [
+    `${scheme.startsWith("w") ? "WebSocket" : `HTTP/${version || "?"}`}${scheme.endsWith("s") ? " over TLS" : ""}`,
+    `${count(rate)} per second`,
+  ]);
+  const open = now.workers.reduce((total, worker) => total + worker.websockets, 0);
+  rows.push(["WebSockets open", `${exact(open)} of ${exact(totals.websockets_opened)} so far`]);
+  rows.push(["Accepted", `${exact(totals.accepted)}, ${exact(totals.handed_over)} handed on`]);
+  for (const [address, length, limit] of now.queues) {
+    rows.push([`Queue of ${address.replace(/^https?:\/\//, "")}`, `${exact(length)} of ${exact(limit)}`]);
+  }
+  rows.push(["Refused", `${exact(totals.refused)}, ${exact(totals.overloaded)} by overload`]);
+  rows.push(["Time-outs", exact(totals.timed_out)]);
+  rows.push(["Exceptions", `${exact(totals.application_errors)} of the application, ${exact(totals.engine_faults)} of Swell`]);
+  rows.push(["Received, sent", `${bytes(totals.bytes_received)}, ${bytes(totals.bytes_sent)}`]);
+  const exits = Object.entries(now.exits).map(([cause, number]) => `${number} × ${cause}`);
+  rows.push(["Workers ended", exits.join(", ") || "none"]);
+  rows.push(["Parent", `${bytes(now.parent.rss)}, ${duration(now.parent.cpu)} CPU`]);
+  keyed(
+    byId("connections"), rows, ([label]) => label,
+    ([label]) => h("div", {}, h("dt", {}, label), h("dd", {})),
+    (element, [, value]) => setText(element.children[1], value),
+  );
+}

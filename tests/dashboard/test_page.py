@@ -1,0 +1,195 @@
+"""The page in headless Chromium, of real servers: what it shows, what its buttons do, what it says when it is alone."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from support.kernel import wait_until
+from support.server import ServerProcess
+
+from dashboard.conftest import MILLISECONDS, OpenPage, Serve
+
+TOKEN = "a-token-of-enough-length"
+
+pytestmark = pytest.mark.timeout(180)
+expect.set_options(timeout=MILLISECONDS)
+
+
+def ask(server: ServerProcess, path: str, times: int = 1) -> None:
+    connection = http.client.HTTPConnection(*server.address, timeout=20)
+    for _ in range(times):
+        connection.request("GET", path)
+        connection.getresponse().read()
+    connection.close()
+
+
+def url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/"
+
+
+def number(page: Page, selector: str) -> int:
+    """The first number in a text, such as 1,204."""
+    found = re.search(r"\d[\d,]*", page.locator(selector).inner_text())
+    assert found
+    return int(found[0].replace(",", ""))
+
+
+def is_live(page: Page) -> None:
+    expect(page.locator("#link-text")).to_have_text("Live")
+
+
+def test_the_numbers_are_those_of_the_metrics(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "2") as (server, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        expect(page).to_have_title("shop · Swell")
+        ask(server, "/orders/7", 1200)
+        ask(server, "/fail", 5)
+        wait_until(lambda: admin.metrics()["swell_requests_total"] == 1205, "all are counted")
+        expect(page.locator("#figure-requests")).to_contain_text("1,205 in all")
+        expect(page.locator("#figure-errors")).to_contain_text("5 × 5xx")
+        metrics = admin.metrics()
+        assert metrics["swell_responses_total{class=5xx}"] == 5
+        assert number(page, "#figure-ready") == metrics["swell_workers{state=ready}"] == 2
+        per_worker = page.locator("#workers tbody tr")
+        expect(per_worker).to_have_count(2)
+        failing = page.locator("#routes tbody tr").first
+        expect(failing).to_contain_text("GET /fail")
+        expect(failing).to_contain_text("✕ 5")
+        expect(page.locator("#routes")).to_contain_text("GET /orders")
+        expect(page.locator("#chart-traffic > svg path.stroke.main")).to_have_attribute("d", re.compile("^M.+L"))
+
+
+def test_what_is_running_is_shown_with_its_worker_and_its_age(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1") as (server, admin):
+        page = open_page(url(admin.port))
+        connection = http.client.HTTPConnection(*server.address, timeout=20)
+        connection.request("GET", "/wait?<b>")
+        expect(page.locator("#running li").first).to_contain_text("GET /wait?<b>")
+        expect(page.locator("#running li").first).to_contain_text("worker 1")
+        expect(page.locator("#worker-1 .serves")).to_contain_text("GET /wait?<b>")
+        expect(page.locator("#figure-in-flight")).to_contain_text("1 request over 1 s")
+        connection.close()
+
+
+def test_the_button_scales(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1..4") as (_, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        page.click("#scale")
+        page.fill("#ask-min", "3")
+        page.fill("#ask-max", "2")
+        page.press("#ask-max", "Enter")
+        expect(page.locator("#ask .wrong")).to_have_text("At least is more than at most.")
+        page.fill("#ask-max", "3")
+        page.press("#ask-max", "Enter")
+        expect(page.locator(".toast.done")).to_contain_text("3 workers, whatever the load")
+        expect(page.locator("#workers tbody tr")).to_have_count(3)
+        expect(page.locator("#decisions li").first).to_contain_text("asked for 3")
+        expect(page.locator("#decisions li").first).to_contain_text("1 → 3")
+        expect(page.locator("#chart-workers .marks path")).to_have_count(1)
+        assert admin.document("/api/status")[1]["instance"]["target"] == 3
+
+
+def test_a_refused_command_says_why(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1") as (_, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        page.click("#scale")
+        page.fill("#ask-min", "250")
+        page.fill("#ask-max", "250")
+        page.press("#ask-max", "Enter")
+        expect(page.locator(".toast.error")).to_contain_text("this instance has room for")
+        page.click(".toast.error button")
+        expect(page.locator(".toast")).to_have_count(0)
+
+
+def test_everything_can_be_done_with_the_keyboard(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "2") as (_, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        expect(page.locator("#worker-1")).to_be_visible()
+        page.keyboard.press("w")
+        expect(page.locator("#worker-1 button")).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#worker-2 button")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("#detail")).to_contain_text("Worker 2")
+        page.keyboard.press("Escape")
+        expect(page.locator("#detail")).to_be_hidden()
+        expect(page.locator("#worker-2 button")).to_be_focused()
+        page.keyboard.press("Enter")
+        page.locator("#restart").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#ask-title")).to_have_text("Restart worker 2?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".toast.done")).to_contain_text("worker 2 is replaced")
+        expect(page.locator("#worker-3")).to_be_visible()
+        expect(page.locator("#worker-2")).to_have_count(0)
+        page.keyboard.press("r")
+        expect(page.locator("#ask-title")).to_have_text("Reload the code?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".toast.done", has_text="generation 2 serves")).to_be_visible()
+        expect(page.locator("#workers-note")).to_contain_text("generation 2")
+
+
+def test_who_may_only_look_sees_no_buttons(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1", "--admin-read-only") as (_, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        expect(page.locator("#read-only")).to_be_visible()
+        expect(page.locator("#actions")).to_be_hidden()
+        page.keyboard.press("s")
+        expect(page.locator("#ask")).to_be_hidden()
+        page.click("#worker-1 button")
+        expect(page.locator("#detail")).to_contain_text("Worker 1")
+        expect(page.locator("#restart")).to_be_hidden()
+
+
+def test_the_token_is_asked_for(serve: Serve, open_page: OpenPage, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    with serve("--workers", "1", "--admin-token-file", str(token)) as (_, admin):
+        page = open_page(url(admin.port))
+        expect(page.locator("#ask-title")).to_have_text("Sign in")
+        page.fill("#ask-token", "not-the-token-at-all")
+        page.keyboard.press("Enter")
+        expect(page.locator("#ask .wrong")).to_have_text("that is not the token")
+        page.fill("#ask-token", TOKEN)
+        page.keyboard.press("Enter")
+        is_live(page)
+        page.click("#scale")
+        page.fill("#ask-min", "2")
+        page.fill("#ask-max", "2")
+        page.keyboard.press("Enter")
+        expect(page.locator("#workers tbody tr")).to_have_count(2)
+
+
+def test_it_comes_back_after_a_restart_and_says_so(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1") as (_, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        expect(page.locator("#worker-1")).to_be_visible()
+    expect(page.locator("#link-text")).to_contain_text("Reconnecting")
+    expect(page.locator("#notice-lost")).to_contain_text("What you see is from")
+    expect(page.locator("#worker-1")).to_be_visible()
+    with serve("--workers", "2", admin_port=admin.port):
+        is_live(page)
+        expect(page.locator("#notice-lost")).to_have_count(0)
+        expect(page.locator("#notice-replaced")).to_contain_text("The server was replaced")
+        expect(page.locator("#workers tbody tr")).to_have_count(2)
+
+
+def test_it_shows_an_instance_that_sleeps(serve: Serve, open_page: OpenPage, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('idle-after = "1s"\n')
+    with serve("--workers", "0..1", "--scale-policy", str(policy)) as (server, admin):
+        page = open_page(url(admin.port))
+        expect(page.locator("#no-workers")).to_contain_text("sleeps until somebody connects")
+        expect(page.locator("#notice-state")).to_contain_text("the next connection wakes it")
+        ask(server, "/")
+        expect(page.locator("#workers tbody tr")).to_have_count(1)
