@@ -20,6 +20,7 @@ __all__ = [
     "Scoreboard",
     "TlsContext",
     "forward_inbox",
+    "self_signed",
 ]
 
 BUILD_PROFILE: Final[str]
@@ -39,6 +40,9 @@ class ClientDisconnected(OSError):  # noqa: N818 - it says what happened, as asy
 
 class MessageError(RuntimeError):
     """The application sent an ASGI message that is malformed or comes at the wrong time."""
+
+def self_signed(names: list[str], not_before: str, not_after: str) -> tuple[str, str]:
+    """A certificate that vouches for itself, and its key, both PEM. Times: `YYMMDDHHMMSSZ` (RFC 5280 §4.1.2.5.1)."""
 
 @final
 class TlsContext:
@@ -80,9 +84,10 @@ class Engine:
         """
     def fileno(self) -> int: ...
     def turn(self) -> None: ...
-    def listen(self, fd: int, accepting: bool = True, *, tls: bool = False) -> None:
+    def listen(self, fd: int, accepting: bool = True, *, tls: bool = False, redirect: int | None = None) -> None:
         """Adds a listening socket, in the same order in every worker. The engine duplicates the descriptor. With `tls`,
-        its connections begin with a handshake, which fails until there is a context."""
+        its connections begin with a handshake, which fails until there is a context; with `redirect`, requests are
+        answered with the same address on that port of https."""
     def set_tls(self, context: TlsContext) -> None:
         """For handshakes that begin from now on; connections that exist are left alone."""
     def accept_from(self, indexes: Sequence[int]) -> None:

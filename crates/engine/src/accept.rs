@@ -14,6 +14,7 @@ use crate::io::deadlines::Kind;
 use crate::io::outbuf::OutBuf;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
+use crate::listener::Role;
 use crate::tls::Tls;
 
 /// Connections taken per visit, so that one flood does not starve the others.
@@ -83,7 +84,7 @@ fn with_peer(fd: Option<OwnedFd>) -> Option<(OwnedFd, Address)> {
 /// A connection of this worker's begins. Nothing was read from it yet.
 fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Address) {
     let (wildcard, tls) = core
-        .with(|inner| inner.listeners.get(listener).map(|listener| (listener.wildcard, listener.tls)))
+        .with(|inner| inner.listeners.get(listener).map(|listener| (listener.wildcard, listener.role == Role::Tls)))
         .unwrap_or_default();
     let local = wildcard.then(|| socket::local_address(fd.as_raw_fd())).flatten();
     // Without memory for its addresses there is none for a connection.

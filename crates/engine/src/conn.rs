@@ -134,6 +134,8 @@ pub(crate) struct Answering {
     /// `Date`, `Server`: given by the application.
     pub(crate) has_date: bool,
     pub(crate) has_server: bool,
+    /// It goes over TLS.
+    pub(crate) secure: bool,
     /// Of the response that is held or was begun.
     pub(crate) status: u16,
 }

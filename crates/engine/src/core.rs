@@ -74,6 +74,8 @@ pub(crate) struct Inner {
     /// Coarse milliseconds, read once per turn or callback.
     pub(crate) now: u64,
     pub(crate) listeners: Vec<Listener>,
+    /// One of them sends everybody elsewhere.
+    pub(crate) redirects: bool,
     pub(crate) limits: HeadLimits,
     /// Receive buffers that are free; a nested read takes a second one.
     pub(crate) buffers: Vec<Box<[u8]>>,
@@ -141,6 +143,8 @@ pub(crate) struct FixedFields {
     server: bool,
     date: bool,
     extra: Vec<u8>,
+    /// On TLS connections, behind the others.
+    pub(crate) secure: Vec<u8>,
     pub(crate) rendered: Vec<u8>,
     date_line: String,
 }
@@ -152,6 +156,7 @@ impl FixedFields {
             server: settings.server_header,
             date: settings.date_header,
             extra: settings.default_headers.clone(),
+            secure: settings.hsts.clone(),
             rendered: Vec::new(),
             date_line: String::new(),
         }
@@ -218,6 +223,7 @@ impl Core {
             deadlines: Deadlines::new(settings.timeouts()),
             now: clock::coarse_ms(),
             listeners: Vec::new(),
+            redirects: false,
             limits: settings.head_limits(),
             buffers: Vec::new(),
             spare: Vec::new(),

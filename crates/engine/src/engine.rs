@@ -17,7 +17,7 @@ use crate::handoff::Handoff;
 use crate::http::finish;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
-use crate::listener::{Accepting, Listener};
+use crate::listener::{Accepting, Listener, Role};
 use crate::py::scope::Templates;
 use crate::settings::Settings;
 use crate::tls::context::TlsContext;
@@ -95,8 +95,8 @@ impl Engine {
 
     /// Adds a listening socket behind the earlier ones and accepts connections from it, unless that is left to others
     /// for now; the caller keeps its own descriptor.
-    #[pyo3(signature = (fd, accepting = true, *, tls = false))]
-    fn listen(&self, py: Python<'_>, fd: RawFd, accepting: bool, tls: bool) -> PyResult<()> {
+    #[pyo3(signature = (fd, accepting = true, *, tls = false, redirect = None))]
+    fn listen(&self, py: Python<'_>, fd: RawFd, accepting: bool, tls: bool, redirect: Option<u16>) -> PyResult<()> {
         let core = self.core()?;
         // SAFETY: the caller's socket is open during this call; a duplicate is kept.
         let fd: OwnedFd = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
@@ -112,8 +112,13 @@ impl Engine {
             core.py.state.is_some() || core.request_ids.is_some(),
             tls,
         )?);
+        let role = match redirect {
+            Some(port) => Role::Redirect(port),
+            None if tls => Role::Tls,
+            None => Role::Plain,
+        };
         let accepting = if accepting { Accepting::Yes } else { Accepting::No };
-        core.with(|inner| inner.add_listener(Listener { fd: Some(fd), templates, wildcard, accepting, tls }))?;
+        core.with(|inner| inner.add_listener(Listener { fd: Some(fd), templates, wildcard, accepting, role }))?;
         Ok(())
     }
 

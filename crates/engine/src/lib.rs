@@ -41,5 +41,6 @@ fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(handoff::forward::forward_inbox, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<tls::context::TlsContext>()?;
+    module.add_function(wrap_pyfunction!(tls::selfsigned::self_signed, module)?)?;
     Ok(())
 }

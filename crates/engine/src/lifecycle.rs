@@ -163,6 +163,9 @@ pub(crate) fn encode_head(
     out.write(|bytes| {
         bytes.extend_from_slice(&head);
         fixed.append(bytes, answer.has_server, answer.has_date);
+        if answer.secure {
+            bytes.extend_from_slice(&fixed.secure);
+        }
         response::end_head(bytes, framing, !answer.keep_alive, answer.http10);
     });
     if let Some(record) = &mut exchange.record {

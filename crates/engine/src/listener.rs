@@ -25,8 +25,17 @@ pub(crate) struct Listener {
     /// Bound to all addresses: the server's address is asked for per connection.
     pub(crate) wildcard: bool,
     pub(crate) accepting: Accepting,
-    /// Its connections begin with a TLS handshake.
-    pub(crate) tls: bool,
+    pub(crate) role: Role,
+}
+
+/// What the connections of a listener speak, and what they get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Plain,
+    /// They begin with a TLS handshake.
+    Tls,
+    /// They speak no TLS and are sent to this port, which does.
+    Redirect(u16),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +62,7 @@ impl Inner {
     pub(crate) fn add_listener(&mut self, mut listener: Listener) -> io::Result<()> {
         let at = self.listeners.len();
         let wanted = std::mem::replace(&mut listener.accepting, Accepting::No) != Accepting::No;
+        self.redirects |= matches!(listener.role, Role::Redirect(_));
         self.listeners.push(listener);
         let begun = if wanted { self.begin_accepting(at, Accepting::Yes) } else { Ok(()) };
         if begun.is_err() {

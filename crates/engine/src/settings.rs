@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) root_path: String,
     /// Extra response fields, already encoded (`name: value\r\n` each).
     pub(crate) default_headers: Vec<u8>,
+    /// A further response field for TLS connections, encoded; empty for none.
+    pub(crate) hsts: Vec<u8>,
     pub(crate) server_header: bool,
     pub(crate) date_header: bool,
     pub(crate) eager_start: bool,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from swell.cli import (
+    cert,
     config,
     doctor,
     drain,
@@ -46,6 +47,7 @@ _COMMANDS: Mapping[str, tuple[Command, str]] = {
     "top": (top.main, top.SUMMARY),
     "tasks": (tasks.main, tasks.SUMMARY),
     "dump": (dump.main, dump.SUMMARY),
+    "cert": (cert.main, cert.SUMMARY),
     "config": (config.main, config.SUMMARY),
     "doctor": (doctor.main, doctor.SUMMARY),
     "version": (version.main, version.SUMMARY),

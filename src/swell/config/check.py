@@ -120,9 +120,18 @@ def _tls(config: Config) -> Iterator[str]:
         for flag, given in (
             ("--ssl-keyfile", bool(config.ssl_keyfile)),
             ("--ssl-cert-reqs", config.ssl_cert_reqs != "none"),
+            ("--https-redirect", config.https_redirect is not None),
+            ("--hsts", config.hsts is not None),
         ):
             if given:
                 yield f"{flag} needs a certificate: --ssl-certfile or --ssl-cert-dir"
+
+    if config.hsts_subdomains and config.hsts is None:
+        yield "--hsts-subdomains belongs to --hsts, which is off: set it too"
+    if config.https_redirect is not None and not any(
+        isinstance(one, TcpAddress) and one.tls for one in config.addresses
+    ):
+        yield "--https-redirect leads to a TCP port that speaks TLS, and there is none: see --bind"
 
 
 def _files(config: Config) -> Iterator[str]:

@@ -106,7 +106,7 @@ class _Instance:
         wiring = Wiring(
             slots.board.path,
             [one.fileno() for one in listeners.sockets],
-            listeners.tls,
+            listeners.roles,
             slots.inboxes,
             slots.outboxes,
         )

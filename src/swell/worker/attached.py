@@ -24,6 +24,7 @@ from swell.worker.channel import Channel, Message
 from swell.worker.insight.slow import SlowTurns
 from swell.worker.pools import Pools
 from swell.worker.probe import Probe
+from swell.worker.sockets import Role
 from swell.worker.tls import unpack
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ LAST_WORDS_AT_MOST = 24_000
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What all workers of an instance inherit, as descriptor numbers. The order of `listeners` is their name; `tls`
-    says of each whether it speaks TLS."""
+    """What all workers of an instance inherit, as descriptor numbers. The order of `listeners` is their name, and that
+    of `roles`."""
 
     board: str
     listeners: Sequence[int]
-    tls: Sequence[bool]
+    roles: Sequence[Role]
     inboxes: Sequence[int]
     outboxes: Sequence[int]
 
@@ -113,8 +114,8 @@ class Attachment:
         self._probe.current = lambda: self._board.read(self.seat.slot)["current"]
         if self._tls is not None:
             engine.set_tls(self._tls)
-        for listener, tls in zip(self.wiring.listeners, self.wiring.tls, strict=True):
-            engine.listen(listener, accepting=False, tls=tls)
+        for listener, role in zip(self.wiring.listeners, self.wiring.roles, strict=True):
+            engine.listen(listener, accepting=False, tls=role.tls, redirect=role.redirect)
         self._slow.since = time.monotonic_ns()
         self._channel.send({"is": "ready", "pid": os.getpid()})
 

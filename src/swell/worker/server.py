@@ -27,7 +27,7 @@ from swell.worker.drain import part
 from swell.worker.lifespan import Lifespan
 from swell.worker.settings import EngineSettings
 from swell.worker.signals import SIGNALS, delivered
-from swell.worker.sockets import Listeners, describe, prepare
+from swell.worker.sockets import Listeners, Role, describe, prepare
 from swell.worker.tls import Keeper
 from swell.worker.wsgi import WsgiBridge
 
@@ -67,7 +67,7 @@ class Server:
         self._should_exit = False
         self._force_exit = False
         self._signalled = False
-        self._tls: list[bool] = []  # of each socket that we have opened ourselves
+        self._roles: list[Role] = []  # of the sockets that we have opened ourselves
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exit = asyncio.Event()
         self._force = asyncio.Event()
@@ -141,7 +141,7 @@ class Server:
                     sockets = ()
                 elif sockets is None:
                     listeners = stack.enter_context(Listeners(self.config))
-                    sockets, self._tls = listeners.sockets, listeners.tls
+                    sockets, self._roles = listeners.sockets, listeners.roles
                 else:
                     for listener in sockets:
                         prepare(listener, self.config.backlog, f"the given socket {listener!r}")
@@ -213,12 +213,12 @@ class Server:
             engine.set_tls(keeper.context)
             keeper.changed = lambda _: engine.set_tls(keeper.context)
             watching = asyncio.ensure_future(keeper.watch())
-        spoken = self._tls or [self.config.has_tls] * len(sockets)
-        for listener, tls in zip(sockets, spoken, strict=True):
-            engine.listen(listener.fileno(), tls=tls)
+        roles = self._roles or [Role(tls=self.config.has_tls)] * len(sockets)
+        for listener, role in zip(sockets, roles, strict=True):
+            engine.listen(listener.fileno(), tls=role.tls, redirect=role.redirect)
         if self._attachment is not None:
             self._attachment.started(engine)
-        self.addresses = [describe(listener, tls=tls) for listener, tls in zip(sockets, spoken, strict=True)]
+        self.addresses = [describe(listener, tls=role.tls) for listener, role in zip(sockets, roles, strict=True)]
         for address in self.addresses:
             log.info("listening on %s", address)
         self.started = True

@@ -19,6 +19,7 @@ __all__ = ["EngineSettings"]
 class EngineSettings:
     root_path: str
     default_headers: bytes
+    hsts: bytes
     server_header: bool
     date_header: bool
     eager_start: bool
@@ -69,6 +70,7 @@ class EngineSettings:
         return cls(
             root_path=config.root_path,
             default_headers="".join(f"{name}: {value}\r\n" for name, value in config.header).encode("latin-1"),
+            hsts=_hsts(config),
             server_header=config.server_header,
             date_header=config.date_header,
             eager_start=config.eager_start,
@@ -119,3 +121,11 @@ def _retirement(config: Config) -> int:
     if config.limit_max_requests is None:
         return 0
     return config.limit_max_requests + random.randint(0, config.limit_max_requests_jitter)  # noqa: S311 - no secret
+
+
+def _hsts(config: Config) -> bytes:
+    """RFC 6797 §6.1, as a whole field."""
+    if config.hsts is None:
+        return b""
+    subdomains = "; includeSubDomains" if config.hsts_subdomains else ""
+    return f"strict-transport-security: max-age={config.hsts:.0f}{subdomains}\r\n".encode()

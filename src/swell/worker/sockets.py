@@ -14,13 +14,14 @@ import socket
 import stat
 import sys
 from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 from swell.config import Config
 from swell.config.address import Address, FdAddress, TcpAddress, UnixAddress
 from swell.errors import StartupError
 
-__all__ = ["Listeners", "describe", "open_siblings", "open_tcp", "open_unix", "prepare", "resolve"]
+__all__ = ["Listeners", "Role", "describe", "open_siblings", "open_tcp", "open_unix", "prepare", "resolve"]
 
 # sd_listen_fds(3): inherited descriptors start here.
 SYSTEMD_FIRST_FD = 3
@@ -31,7 +32,18 @@ PORT_ATTEMPTS = 20
 # A family that this machine does not have, or has no address of, though the name lists one.
 NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
+# Before the address of a socket of --https-redirect.
+REDIRECT = "to https from "
+
 Place = tuple[socket.AddressFamily, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What the connections of a listening socket speak: TLS or not, or only where TLS is spoken, by port."""
+
+    tls: bool = False
+    redirect: int | None = None
 
 
 class Listeners:
@@ -59,6 +71,10 @@ class Listeners:
                 }
                 for address in config.addresses:
                     self._open(address, config.backlog, wildcards)
+                for address in redirecting(config):
+                    first = len(self.origins)
+                    self._open(address, config.backlog, set())
+                    self.origins[first:] = [f"{REDIRECT}{origin}" for origin in self.origins[first:]]
         except BaseException:
             self.close()
             raise
@@ -86,16 +102,25 @@ class Listeners:
     @property
     def addresses(self) -> list[str]:
         """Each address once, as a person would type it."""
-        return [describe(self.sockets[group[0]], tls=self.tls[group[0]]) for group in self.groups]
+        roles = self.roles
+        return [describe(self.sockets[group[0]], tls=roles[group[0]].tls) for group in self.groups]
 
     @property
-    def tls(self) -> list[bool]:
-        """Of each socket, whether its connections begin with a TLS handshake."""
-        spoken = [self._has_tls] * len(self.sockets)
+    def roles(self) -> list[Role]:
+        """Of each socket."""
+        roles = [Role(tls=self._has_tls)] * len(self.sockets)
+        target = None
         for origin, group in zip(self.origins, self.groups, strict=True):
+            first = self.sockets[group[0]]
+            if origin.startswith(REDIRECT):
+                role = Role(redirect=target)
+            else:
+                role = Role(tls=self._has_tls and "tls=off" not in origin.partition("?")[2])
+                if role.tls and target is None and first.family != socket.AF_UNIX:
+                    target = first.getsockname()[1]
             for index in group:
-                spoken[index] = self._has_tls and "tls=off" not in origin.partition("?")[2]
-        return spoken
+                roles[index] = role
+        return roles
 
     @property
     def inodes(self) -> dict[str, int]:
@@ -124,6 +149,13 @@ class Listeners:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def redirecting(config: Config) -> list[TcpAddress]:
+    """The addresses of --https-redirect: its port wherever TLS is spoken over TCP."""
+    port = config.https_redirect
+    hosts = {address.host: None for address in config.addresses if isinstance(address, TcpAddress) and address.tls}
+    return [] if port is None else [TcpAddress(host, port) for host in hosts]
 
 
 def describe(listener: socket.socket, *, tls: bool = False) -> str:

@@ -20,6 +20,7 @@ use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
 use crate::io::socket::Address;
 use crate::lifecycle;
+use crate::listener::Role;
 use crate::proxy;
 use crate::py::callable::{self, Action, Link};
 use crate::py::headers::{self, Memo, REMEMBER_MAX};
@@ -122,14 +123,15 @@ fn open<'py>(
 ) -> PyResult<Option<Opened<'py>>> {
     let Some((templates, client, server, trusted, secure)) = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
-        let templates = Rc::clone(&inner.listeners.get(conn.listener)?.templates);
+        let listener = inner.listeners.get(conn.listener)?;
+        let templates = Rc::clone(&listener.templates);
         let server = conn.server.as_ref().map(|server| server.bind(py).clone());
         Some((
             templates,
             conn.client.bind(py).clone(),
             server,
             conn.trusted.then(|| conn.peer.ip()),
-            conn.tls.is_some(),
+            listener.role == Role::Tls,
         ))
     }) else {
         return Ok(None);
@@ -188,6 +190,7 @@ fn open<'py>(
                 head_only: memo.parts.head_only,
                 has_date: false,
                 has_server: false,
+                secure,
                 status: 0,
             },
             body: RequestBody {

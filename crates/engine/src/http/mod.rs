@@ -8,5 +8,6 @@ pub(crate) mod launch;
 pub(crate) mod rate;
 pub(crate) mod read;
 pub(crate) mod receive;
+mod redirect;
 mod route;
 pub(crate) mod send;

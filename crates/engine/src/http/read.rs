@@ -258,6 +258,9 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
                 return Step::Wait;
             }
             match head(inner, key, bytes) {
+                Ok(Some(parsed)) if inner.redirects && super::redirect::redirected(inner, key, &parsed, bytes) => {
+                    Step::Ignore
+                }
                 Ok(Some(mut parsed)) => match admit(inner, core, key, &mut parsed, bytes) {
                     Admission::Now => Step::Request(parsed.len, parsed),
                     Admission::Queued => Step::Wait,

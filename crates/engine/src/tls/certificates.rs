@@ -35,11 +35,16 @@ impl Identity {
     }
 }
 
-/// The textual form of a certificate (RFC 7468).
+/// The textual form of a certificate.
 pub(super) fn pem(certificate: &CertificateDer<'_>) -> String {
+    textual("CERTIFICATE", certificate)
+}
+
+/// The textual form of anything that has one (RFC 7468).
+pub(super) fn textual(label: &str, contents: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in certificate.chunks(48) {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in contents.chunks(48) {
         for group in line.chunks(3) {
             let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
             for at in 0..4 {
@@ -49,7 +54,7 @@ pub(super) fn pem(certificate: &CertificateDer<'_>) -> String {
         }
         text.push('\n');
     }
-    text.push_str("-----END CERTIFICATE-----\n");
+    text.push_str(&format!("-----END {label}-----\n"));
     text
 }
 

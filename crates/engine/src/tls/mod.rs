@@ -19,6 +19,7 @@ mod keys;
 mod name;
 pub(crate) mod read;
 pub(crate) mod scope;
+pub(crate) mod selfsigned;
 mod session;
 mod tickets;
 mod verify;

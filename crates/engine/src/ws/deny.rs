@@ -15,6 +15,7 @@ use crate::board::Times;
 use crate::conn::{Answering, Exchange, Protocol, RequestBody, Subscription};
 use crate::core::{Core, Inner};
 use crate::http;
+use crate::listener::Role;
 use crate::py::callable::Link;
 use crate::py::errors::MessageError;
 use crate::py::message::Message;
@@ -72,6 +73,7 @@ pub(super) fn become_http(inner: &mut Inner, link: Link, then: impl FnOnce(&mut 
 fn replace_by_http(inner: &mut Inner, link: Link) -> Option<Box<Ws>> {
     let now = inner.now;
     let conn = inner.conns.get_mut(link.key)?;
+    let secure = inner.listeners.get(conn.listener).is_some_and(|listener| listener.role == Role::Tls);
     let Protocol::WebSocket(ws) = &mut conn.protocol else { return None };
     let (task, record) = (ws.task, ws.record.take());
     let exchange = Box::new(Exchange {
@@ -83,6 +85,7 @@ fn replace_by_http(inner: &mut Inner, link: Link) -> Option<Box<Ws>> {
             head_only: false,
             has_date: false,
             has_server: false,
+            secure,
             status: 0,
         },
         body: RequestBody {

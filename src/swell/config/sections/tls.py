@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from swell.config.kinds import choice, directory, file, names, off, secret, words
+from swell.config.kinds import choice, directory, duration, file, flag, integer, names, off, secret, words
 from swell.config.option import option
 
 __all__ = ["Tls"]
@@ -59,3 +59,15 @@ class Tls:
         " application what is wrong with it. uvicorn's numbers 0, 1 and 2 work.",
     )
     ssl_crl: tuple[str, ...] = option(names("FILE"), (), "Revocation lists (PEM) for client certificates.")
+    https_redirect: int | None = option(
+        off(integer(0, 65535, "PORT")),
+        None,
+        "Listen on this port, too, without TLS, and send everyone to https (308).",
+    )
+    hsts: float | None = option(
+        off(duration()),
+        None,
+        "Tell browsers to use https only for this long (Strict-Transport-Security), on TLS connections.",
+        why="Off: a browser that has been told cannot be told otherwise before the time is over.",
+    )
+    hsts_subdomains: bool = option(flag(), False, "With --hsts: for all names below this one, too.")
