@@ -70,23 +70,23 @@ def test_tasks_stand_below_who_waits_for_them(loop: str) -> None:
 
 
 def test_a_blocked_loop_is_seen_in_its_stack(server: Told) -> None:
-    with asked(server, "/sleep/6") as client:
-        server.wait_in("GET /sleep/6")
+    with asked(server, "/sleep/12") as client:
+        server.wait_in("GET /sleep/12")
         document = json.loads(server.command("dump", "--json"))
         assert document["answered"]
         loop = document["threads"][0]
         assert loop["name"] == "event loop"
-        assert loop["request"]["path"] == "/sleep/6"
+        assert loop["request"]["path"] == "/sleep/12"
         assert loop["stack"][-1]["code"].startswith("time.sleep(float(rest[0]))")
         assert loop["thread_id"] == document["pid"]
         assert document["native"][0]["thread_id"] == document["pid"]
         tasks = json.loads(server.command("tasks", "--json"))
         assert not tasks["answered"]
-        request, _ = tree_of(tasks, "/sleep/6")
+        request, _ = tree_of(tasks, "/sleep/12")
         assert (request["state"], request["stack"][-1]["function"]) == ("running", "app")
         assert request["age"] > 0
-        assert "serves GET /sleep/6" in server.command("dump")
-        client.recv(15)
+        assert "serves GET /sleep/12" in server.command("dump")
+        client.recv(30)
 
 
 def test_native_code_that_keeps_the_gil_is_seen_from_below(server: Told) -> None:

@@ -21,12 +21,13 @@ from swell.config.workers import WorkerRange
 from swell.supervisor.backlog import Backlog
 from swell.supervisor.control.protocol import CommandFailed
 from swell.supervisor.crash import StartPolicy, exit_code_of
+from swell.supervisor.dealer import Dealer
 from swell.supervisor.generation import SWITCH_SECONDS, Generation, Stage, has_stopped, is_gathered, may_accept
 from swell.supervisor.memory import available, resident, show_size
 from swell.supervisor.meter import Meter
 from swell.supervisor.reaper import Reaper
 from swell.supervisor.recycle import Recycler
-from swell.supervisor.shards import deal
+from swell.supervisor.roster import keepers, surplus
 from swell.supervisor.slots import Slots
 from swell.supervisor.spawn import Template, TemplateFailed, Unfit, start_fresh
 from swell.supervisor.tls import TlsForWorkers
@@ -45,8 +46,6 @@ log = logging.getLogger("swell")
 BEYOND_GRACE = 4.0
 # From a second signal, or `swell stop --now`, to the use of force, in seconds.
 HURRY_SECONDS = 5.0
-# Somebody may have seen a worker ready right before it died, and hands a connection to it after that, in seconds.
-LAST_HAND_OVER = 1.0
 
 
 class Parent:
@@ -81,8 +80,6 @@ class Parent:
         """A connection waits and there is no worker: who knows why there is none may set the target."""
         self._wiring = wiring
         self._listeners = listeners
-        self._groups = groups
-        self._owners: dict[int, int] = {}
         self.reaper = Reaper()
         self._starts = StartPolicy()
         self._trial: asyncio.Future[None] | None = None
@@ -95,7 +92,7 @@ class Parent:
         self._wake: asyncio.TimerHandle | None = None
         self._asleep = False
         self._renewing: asyncio.Task[None] | None = None
-        self._unread: list[int] = []  # slots of dead workers whose inboxes nobody could take over yet
+        self._dealer = Dealer(self.workers, slots, groups)
         self._watchdog = Watchdog(config, self, slots.board.read)
         self._recycler = Recycler(config, self)
         self.meter = Meter(slots, Backlog(listeners, groups, addresses))
@@ -246,11 +243,12 @@ class Parent:
                 self._finished.set()
             self._tell_changed()
             return
-        for _ in range(self._wanted() - len(self._keepers())):
+        workers = self.workers.values()
+        for _ in range(self._wanted() - len(keepers(workers, self.generation))):
             if not self._start():
                 break
         self._advance()
-        leaving = self._surplus(self._keepers())
+        leaving = surplus(workers, self.generation, self.target, self._busyness, on_trial=self._trial is not None)
         for worker in leaving:
             worker.state = State.DRAINING
             if worker.generation != self.generation.number:
@@ -309,69 +307,15 @@ class Parent:
         failed = self._trial is not None and self._trial.done()
         return 0 if self.generation.broken or failed else 1
 
-    def _keepers(self) -> list[Worker]:
-        return [w for w in self.workers.values() if self._is_kept(w)]
-
-    def _is_kept(self, worker: Worker) -> bool:
-        """Whether it counts towards the target: it is on the current code and not being replaced."""
-        if worker.generation != self.generation.number or worker.state not in (State.STARTING, State.READY):
-            return False
-        if worker.condemned:
-            return False
-        if not worker.retiring:
-            return True
-        # One at a time: the others that want to retire serve on until it is their turn.
-        first = min((w.id for w in self.workers.values() if w.retiring and w.state is State.READY), default=worker.id)
-        return worker.id != first
-
-    def _surplus(self, keepers: list[Worker]) -> list[Worker]:
-        """Those who can go now: replaced ones whose successors are ready, the least busy when there are too many."""
-        serving = [w for w in keepers if w.state is State.READY] if self.generation.has_taken_over else []
-        others = [w for w in self.workers.values() if w not in keepers]
-        # Those of a generation that never took over are not needed by anybody.
-        outgoing = [w for w in others if w.state is State.READY and may_accept(w, self.generation)]
-        leaving = [w for w in others if w.state is State.STARTING or (w.state is State.READY and w not in outgoing)]
-        if self.generation.confirmed or self._trial is not None:
-            spare = len(serving) + len(outgoing) - self.target
-            leaving += sorted(outgoing, key=lambda w: (not w.condemned, w.generation, w.id))[: max(0, spare)]
-        for worker in sorted(keepers, key=self._busyness)[: max(0, len(keepers) - self.target)]:
-            if self.generation.confirmed:
-                worker.cause = f"scaled down to {self.target}"
-                leaving.append(worker)
-        return leaving
-
     def _busyness(self, worker: Worker) -> tuple[bool, int, int, int]:
         seen = self.slots.board.read(worker.seat.slot)
         return worker.state is State.READY, seen["in_flight"] + seen["websockets"], seen["connections"], -worker.id
 
     def _deal(self) -> None:
-        """Gives the listening sockets to the ready workers: first to those who get more, then from those who lose."""
-        if self.on_trial:
-            return
-        everyone = [w for w in self.workers.values() if w.state is State.READY and may_accept(w, self.generation)]
-        # One whose loop stands still gets nothing, unless that is all there is.
-        ready = [w for w in everyone if not w.silent] or everyone
-        self._owners = deal(self._groups, [w.id for w in ready], self._owners)
-        shares: dict[int, list[int]] = {w.id: [] for w in everyone}
-        for shard, owner in self._owners.items():
-            shares[owner].append(shard)
-        for worker in sorted(everyone, key=lambda w: len(shares[w.id]) <= len(w.shards or ())):
-            worker.accept_from(shares[worker.id])
-        self._pass_on([w.seat.slot for w in ready if not w.silent])
-
-    def _pass_on(self, living: list[int]) -> None:
-        """Connections that were handed to a worker which has died before it took them go to another."""
-        if living:
-            while self._unread:
-                slot = self._unread.pop()
-                self.slots.forward(slot, living[0])
-                self._loop.call_later(LAST_HAND_OVER, self._pass_on_the_last, slot)
-
-    def _pass_on_the_last(self, slot: int) -> None:
-        ready = [w for w in self.workers.values() if w.state is State.READY]
-        if ready:
-            self.slots.forward(slot, min(ready, key=lambda w: w.standby).seat.slot)
-        self.slots.give_back(slot)
+        """Gives the listening sockets to those who may accept."""
+        if not self.on_trial:
+            ready = (w for w in self.workers.values() if w.state is State.READY)
+            self._dealer.deal([w for w in ready if may_accept(w, self.generation)])
 
     def _watch_listeners(self, asleep: bool) -> None:
         """While there is no worker on purpose, the first connection starts one."""
@@ -591,7 +535,7 @@ class Parent:
         worker.ended()
         del self.workers[worker.id]
         self.slots.board.set_state(worker.seat.slot, "empty")
-        self._unread.append(worker.seat.slot)
+        self._dealer.inherit(worker.seat.slot)
         now = time.monotonic()
         if state is State.DRAINING:
             if worker.killed:
