@@ -20,6 +20,7 @@ __all__ = [
     "Scoreboard",
     "TlsContext",
     "forward_inbox",
+    "route_of",
     "self_signed",
 ]
 
@@ -27,6 +28,9 @@ BUILD_PROFILE: Final[str]
 VERSION: Final[str]
 DURATION_BOUNDS: Final[tuple[float, ...]]
 """Upper bounds of the buckets that `Scoreboard.requests` counts in, in seconds; one more bucket has none."""
+
+def route_of(scope: dict[str, Any]) -> str | None:
+    """The template of the path, such as `/items/{id}`, that the application's router has left in its HTTP scope."""
 
 def forward_inbox(inbox_fd: int, outbox_fd: int) -> int:
     """Moves the connections that a dead worker has not taken out of its inbox to another's; returns how many.

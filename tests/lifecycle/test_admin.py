@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -100,6 +101,32 @@ def test_counters_outlive_their_workers(tmp_path: Path) -> None:
         assert after["swell_workers_target"] == 1
         assert after["swell_scaling_decisions_total{direction=down,rule=command}"] == 1
         assert after["swell_scaling_reason_info{guard=,rule=command}"] == 1
+
+
+def test_a_new_parent_counts_on(tmp_path: Path) -> None:
+    with served(tmp_path) as (server, admin):
+        ask(server, "/a/1", 20)
+        wait_until(lambda: admin.metrics()["swell_responses_total{class=2xx}"] == 20, "all are counted")
+        os.kill(server.worker, signal.SIGKILL)
+        wait_until(lambda: admin.metrics()["swell_worker_starts_total"] == 2, "it is replaced")
+        wait_until(lambda: admin.metrics()["swell_workers{state=ready}"] == 1, "its successor is ready")
+        before = admin.metrics()
+        old = admin.document("/api/status")[1]["instance"]["pid"]
+        server.process.send_signal(signal.SIGUSR2)
+
+        def replaced() -> bool:
+            # The listening socket is passed on; a connection that the old parent has accepted may be cut.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return bool(admin.document("/api/status")[1]["instance"]["pid"] != old)
+            return False
+
+        wait_until(replaced, "the new parent serves", 40)
+        after = admin.metrics()
+        not_below(before, after)
+        assert after["swell_responses_total{class=2xx}"] == 20
+        assert after["swell_worker_exits_total{cause=crash}"] == 1
+        assert after["process_start_time_seconds"] == before["process_start_time_seconds"]
+        assert not list((tmp_path / "run").glob("*/counted"))
 
 
 def test_probes_answer_while_the_only_worker_is_stuck(tmp_path: Path) -> None:

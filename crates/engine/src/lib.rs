@@ -39,6 +39,7 @@ fn _core(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DURATION_BOUNDS", pyo3::types::PyTuple::new(py, board::BOUNDS)?)?;
     module.add_class::<board::Scoreboard>()?;
     module.add_function(wrap_pyfunction!(handoff::forward::forward_inbox, module)?)?;
+    module.add_function(wrap_pyfunction!(http::route::route_of, module)?)?;
     module.add_class::<engine::Engine>()?;
     module.add_class::<tls::context::TlsContext>()?;
     module.add_function(wrap_pyfunction!(tls::selfsigned::self_signed, module)?)?;

@@ -3,6 +3,7 @@
     RUNTIME/NAME/control.sock   what commands connect to, mode 0600; a link when --control names another path
     RUNTIME/NAME/scoreboard     shared memory of the workers; scoreboard-PID with a parent that took over from another
     RUNTIME/NAME/metrics        the metrics of the application, likewise
+    RUNTIME/NAME/counted        what one parent has counted, until the next one has read it
     RUNTIME/NAME/pid            the parent's process id
 
 An instance lives as long as its control socket answers, or, without one, as long as its process exists. What dead
@@ -27,9 +28,9 @@ from swell.supervisor.runtime import CONTROL, PID, alive, answers, instance_name
 
 __all__ = ["InstanceDirectory", "check_socket_path"]
 
-_SCOREBOARD, _METRICS = "scoreboard", "metrics"
+_SCOREBOARD, _METRICS, _COUNTED = "scoreboard", "metrics", "counted"
 _PID_BESIDE = ".pid"  # until it is complete
-_OURS = (CONTROL, _SCOREBOARD, _METRICS, PID, _PID_BESIDE)
+_OURS = (CONTROL, _SCOREBOARD, _METRICS, _COUNTED, PID, _PID_BESIDE)
 _LOCK = ".lock"
 # What sockaddr_un holds besides the NUL at its end: 108 bytes on Linux, 104 on BSD and macOS.
 SOCKET_PATH_AT_MOST = 107 if sys.platform == "linux" else 103
@@ -83,6 +84,11 @@ class InstanceDirectory:
     def scoreboard(self) -> Path:
         """Where the scoreboard is to be made. Nothing is there yet."""
         return self.path / self._scoreboard
+
+    @property
+    def counted(self) -> Path:
+        """Where one parent leaves what it has counted for the next."""
+        return self.path / _COUNTED
 
     @classmethod
     def claim(cls, root: Path, default: str, name: str = "", control: str | None = "auto") -> InstanceDirectory:

@@ -12,7 +12,8 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swell import __version__
@@ -81,6 +82,36 @@ class Meter:
         self.decisions[rule, direction] += 1
         self.last = rule, guard or ""
 
+    def hand_on(self, path: Path, parent: Parent) -> None:
+        """Writes down what has been counted, for the parent that takes over; what cannot be written starts anew."""
+        metrics = self._metrics
+        keys = {key for region in range(metrics.regions) for key in metrics.read(region)}
+        said = {
+            "totals": self.ended.plus(self._workers(parent.workers)).dump(),
+            "starts": self.starts,
+            "exits": self.exits,
+            "decisions": [[*of, number] for of, number in self.decisions.items()],
+            "started": self._started,
+            "application": [[key.decode(), metrics.total(key)] for key in sorted(keys)],
+        }
+        with contextlib.suppress(OSError):
+            path.write_text(json.dumps(said), encoding="utf-8")
+
+    def take_over(self, path: Path) -> None:
+        """Goes on where the parent before this one has stopped, which may have been of another version."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            path.unlink()
+            before = Totals.load(said["totals"])
+            self.ended.merge(before)
+            self.starts += int(said["starts"])
+            self.exits.update({str(cause): int(number) for cause, number in said["exits"].items()})
+            for rule, direction, number in said["decisions"]:
+                self.decisions[str(rule), str(direction)] += int(number)
+            self._started = float(said["started"])
+            for key, numbers in said["application"]:
+                _add(self._metrics, key.encode(), [float(number) for number in numbers])
+
     def snapshot(self, parent: Parent) -> Snapshot:
         """Everything, as it is now."""
         return Snapshot(
@@ -125,11 +156,14 @@ class Meter:
 
 def _bury(metrics: Store, slot: int) -> None:
     """Adds the application's counters to those of the workers that have ended."""
-    ended = metrics.writer(metrics.ended)
     for key, numbers in metrics.read(slot).items():
-        with contextlib.suppress(OSError, ValueError):  # no room, or no key of ours
-            if json.loads(key)[0] in SUMMED:
-                view, first = ended.add(key, [0.0] * len(numbers))
-                for at, number in enumerate(numbers):
-                    view[first + at] += number
+        _add(metrics, key, numbers)
     metrics.clear(slot)
+
+
+def _add(metrics: Store, key: bytes, numbers: Sequence[float]) -> None:
+    with contextlib.suppress(OSError, ValueError):  # no room, or no key of ours
+        if json.loads(key)[0] in SUMMED:
+            view, first = metrics.writer(metrics.ended).add(key, [0.0] * len(numbers))
+            for at, number in enumerate(numbers):
+                view[first + at] += number

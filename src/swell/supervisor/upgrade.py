@@ -150,6 +150,7 @@ class Upgrade:
         channel.watch(asyncio.get_running_loop(), self._heard, lambda: None)
         try:
             await self._wait_for("prepared", pid, ended)
+            self._parent.meter.hand_on(self._directory.counted, self._parent)
             channel.send({"is": "begin"})
             await self._wait_for("serving", pid, ended)
         except CommandFailed:
@@ -354,6 +355,7 @@ class Takeover:
     async def _begin(self) -> None:
         closed = self._listeners.begin()
         self._directory.write_pid()
+        self._parent.meter.take_over(self._directory.counted)
         if self.begin_control is not None:
             await self.begin_control()
         self._parent.begin()

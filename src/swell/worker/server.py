@@ -29,6 +29,7 @@ from swell.worker.settings import EngineSettings
 from swell.worker.signals import SIGNALS, delivered
 from swell.worker.sockets import Listeners, Role, describe, prepare
 from swell.worker.tls import Keeper
+from swell.worker.tracing import Tracing
 from swell.worker.wsgi import WsgiBridge
 
 __all__ = ["Server"]
@@ -177,11 +178,12 @@ class Server:
 
     async def _serve(self, application: Application, lifespan: Lifespan, sockets: Sequence[socket]) -> None:
         loop = asyncio.get_running_loop()
+        tracing = Tracing(self.config.app) if self.config.otel else None
         try:
             engine = Engine(
                 EngineSettings.of(self.config),
                 loop,
-                application,
+                application if tracing is None else tracing.around(application),
                 state=lifespan.state if lifespan.supported else None,
                 context=lifespan.context,
                 report=_report,
@@ -203,6 +205,8 @@ class Server:
                 loop.remove_reader(watched)
                 engine.close()
                 self.engine = None
+                if tracing is not None:
+                    await tracing.end()
 
     async def _accept(self, engine: Engine, sockets: Sequence[socket]) -> None:
         if self._before_accepting is not None:

@@ -147,6 +147,10 @@ def test_totals_survive_as_json() -> None:
     ended = Totals()
     ended.add(slot(requests=3, loop_lag=[1] * 32), [(GET, counts(0, 5), 10)])
     assert Totals.load(json.loads(json.dumps(ended.dump()))) == ended
+    twice = Totals.load(ended.dump())
+    twice.merge(ended)
+    assert (twice.counters["requests"], twice.requests[GET]) == (6, (counts(0, 10), 20))
+    assert twice.histograms["loop_lag"] == [2] * 32
     assert Totals.load({"counters": {"of old": 1}, "histograms": {"loop_lag": [1]}, "requests": []}) == Totals()
 
 

@@ -9,5 +9,5 @@ pub(crate) mod rate;
 pub(crate) mod read;
 pub(crate) mod receive;
 mod redirect;
-mod route;
+pub(crate) mod route;
 pub(crate) mod send;

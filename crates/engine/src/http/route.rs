@@ -5,9 +5,17 @@
 //! else may put a `str` into `scope["route"]`. Runs Python code: to be called outside of borrows.
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use crate::py::names::Names;
+
+/// For Python's side of telemetry: the template of the path, once the application has been called with this scope.
+#[pyfunction]
+pub(crate) fn route_of(py: Python<'_>, scope: &Bound<'_, PyDict>) -> Option<String> {
+    static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+    template(NAMES.get_or_init(py, || Names::new(py)), scope)
+}
 
 /// None where nobody has said it.
 pub(super) fn template(names: &Names, scope: &Bound<'_, PyDict>) -> Option<String> {

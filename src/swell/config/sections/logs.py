@@ -1,4 +1,4 @@
-"""Options: what is logged and how it looks."""
+"""Options: what is logged and how it looks, and whether requests are traced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRACE = 5  # below logging.DEBUG
 @dataclass(frozen=True, kw_only=True)
 class Logs:
     __slots__ = ()
-    title: ClassVar[str] = "Logs"
+    title: ClassVar[str] = "Logs and traces"
 
     log_level: Literal["critical", "error", "warning", "info", "debug", "trace"] = option(
         words(
@@ -42,6 +42,13 @@ class Logs:
         " formatters of uvicorn.logging need uvicorn to be installed",
     )
     access_log: bool = option(flag(), True, "Log each request.")
+    otel: bool = option(
+        flag(),
+        False,
+        "Trace requests with OpenTelemetry and send the spans by OTLP; needs swell[otel]. OTEL_* variables say where"
+        " to, and how many.",
+        why="A recorded span costs more than all else that Swell does for a request.",
+    )
     use_colors: bool | None = option(auto_flag(), None, "Colours in the log; auto looks whether it goes to a terminal.")
     slow_callback: float | None = option(
         off(duration()),

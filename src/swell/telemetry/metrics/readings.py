@@ -49,6 +49,14 @@ class Totals:
             counts[:] = map(int.__add__, counts, reading[name])
         self._add_requests(requests)
 
+    def merge(self, other: Totals) -> None:
+        """Adds those of another sum."""
+        for name, number in other.counters.items():
+            self.counters[name] += number
+        for name, counts in other.histograms.items():
+            self.histograms[name] = list(map(int.__add__, self.histograms[name], counts))
+        self._add_requests([(kind, counts, nanoseconds) for kind, (counts, nanoseconds) in other.requests.items()])
+
     def plus(self, others: Iterable[WorkerReading]) -> Totals:
         """The sum with living workers."""
         counters = dict(self.counters)
