@@ -105,7 +105,6 @@ def test_a_choice_without_effect_is_told() -> None:
         ("main:app --no-access-log=x", "--no-access-log takes no value"),
         ("main:app other:app", "unexpected argument other:app"),
         ("main:app --ssl-ciphers AES128-SHA", "--ssl-ciphers AES128-SHA: cipher suites are not picked one by one"),
-        ("main:app --http2", "--http2: this version speaks HTTP/1.1 only"),
         ("main:app --http mine:Http", "--http mine:Http: protocol classes"),
         ("main:app --ws none", "--ws none: WebSocket cannot be"),
         ("main:app --h11-max-incomplete-event-size 65536", "--limit-head-size"),

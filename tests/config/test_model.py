@@ -120,7 +120,6 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"env_file": "a\0b"}, "NUL"),
         ({"bind": 8000}, "bind must be text or a list"),
         ({"http": "mine:Protocol"}, "--http mine:Protocol: protocol classes cannot be plugged in"),
-        ({"http2": True}, "--http2: this version speaks HTTP/1.1 only"),
         ({"ws": "none"}, "--ws none: WebSocket cannot be"),
         ({"ssl_context_factory": print}, "TLS is not Python's ssl module"),
         ({"h11_max_incomplete_event_size": 1}, "--limit-head-size"),

@@ -95,6 +95,7 @@ fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Ad
         let preface = core.settings.expects_preface(peer.ip());
         let key = inner.conns.insert(Conn {
             carrier: Carrier::Socket(fd),
+            parent: None,
             peer,
             listener,
             client,

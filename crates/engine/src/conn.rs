@@ -1,4 +1,4 @@
-//! One connection: its socket, what came in and was not used yet, what goes out, and which protocol it speaks now.
+//! One connection: what carries it, what came in and was not used yet, what goes out, and which protocol it speaks now.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,6 +11,7 @@ use swell_wire::h1::scan::HeadScan;
 
 use crate::access::Record;
 use crate::board::{Place, Times};
+use crate::h2::{Stream, H2};
 use crate::io::outbuf::{Flushed, OutBuf};
 use crate::io::slots::Key;
 use crate::io::socket::{self, Address};
@@ -21,6 +22,8 @@ use crate::ws::Ws;
 
 pub(crate) struct Conn {
     pub(crate) carrier: Carrier,
+    /// The HTTP/2 connection that this one is a stream of.
+    pub(crate) parent: Option<Key>,
     pub(crate) peer: Address,
     /// The listener's position; it decides the scope template.
     pub(crate) listener: usize,
@@ -60,6 +63,8 @@ pub(crate) struct Conn {
 /// What carries the connection's bytes.
 pub(crate) enum Carrier {
     Socket(OwnedFd),
+    /// A stream of the connection at `Conn::parent`.
+    Stream(Box<Stream>),
     /// The transport is gone while the application still works on the exchange.
     Gone,
 }
@@ -76,6 +81,8 @@ pub(crate) enum Protocol {
     /// The answer is complete and the rest of the request body is read and dropped.
     Drain(BodyDecoder, u64),
     WebSocket(Box<Ws>),
+    /// The streams are connections of their own.
+    H2(Box<H2>),
     /// Nothing is processed any more: what is queued goes out, then the connection ends.
     Closing(Closing),
 }
@@ -176,7 +183,7 @@ impl Carrier {
     pub(crate) fn socket(&self) -> Option<&OwnedFd> {
         match self {
             Self::Socket(fd) => Some(fd),
-            Self::Gone => None,
+            Self::Stream(_) | Self::Gone => None,
         }
     }
 
@@ -202,6 +209,7 @@ impl Conn {
             Protocol::Queued => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) if exchange.body.decoder.is_done() => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) => exchange.body.buffered >= BODY_HIGH,
+            Protocol::H2(h2) => self.out.len() >= OUT_HIGH || h2.is_full(),
             Protocol::WebSocket(ws) => ws.paused() || self.input.len() >= PIPELINE_MAX || self.out.len() >= OUT_HIGH,
         }
     }
@@ -224,6 +232,14 @@ impl Conn {
             tls.close(fd);
         }
         socket::shut_down_sending(fd);
+    }
+
+    /// Appends an interim response (RFC 9110 §15.2).
+    pub(crate) fn put_interim(&mut self, encoded: &[u8]) {
+        match &mut self.carrier {
+            Carrier::Stream(stream) => stream.inform(encoded),
+            Carrier::Socket(_) | Carrier::Gone => self.out.write(|out| out.extend_from_slice(encoded)),
+        }
     }
 
     pub(crate) fn exchange(&mut self) -> Option<&mut Exchange> {

@@ -18,6 +18,7 @@ use swell_wire::limits::HeadLimits;
 use crate::access::AccessLog;
 use crate::board::Board;
 use crate::conn::{Conn, Exchange, Running};
+use crate::h2;
 use crate::handoff::Handoff;
 use crate::http::count::{self, Ended};
 use crate::io::clock;
@@ -77,6 +78,7 @@ pub(crate) struct Inner {
     /// One of them sends everybody elsewhere.
     pub(crate) redirects: bool,
     pub(crate) limits: HeadLimits,
+    pub(crate) h2: h2::Options,
     /// Receive buffers that are free; a nested read takes a second one.
     pub(crate) buffers: Vec<Box<[u8]>>,
     /// Small buffers for heads and output.
@@ -97,6 +99,8 @@ pub(crate) struct Inner {
     pub(crate) active: usize,
     /// The same of WebSockets.
     pub(crate) websockets: usize,
+    /// Connections in the table that are streams of others.
+    pub(crate) streams: usize,
     pub(crate) queue: VecDeque<Key>,
     /// Connections end after their current response.
     pub(crate) draining: bool,
@@ -225,6 +229,7 @@ impl Core {
             listeners: Vec::new(),
             redirects: false,
             limits: settings.head_limits(),
+            h2: h2::Options::new(&settings),
             buffers: Vec::new(),
             spare: Vec::new(),
             spans: Vec::new(),
@@ -236,6 +241,7 @@ impl Core {
             ended: Vec::new(),
             active: 0,
             websockets: 0,
+            streams: 0,
             queue: VecDeque::new(),
             draining: false,
             dismissable: Vec::new(),
@@ -415,11 +421,16 @@ impl Inner {
         }
     }
 
+    /// Connections without those that are streams of others.
+    pub(crate) fn connections(&self) -> usize {
+        self.conns.len() - self.streams
+    }
+
     /// For the scoreboard: connections have come or gone.
     #[inline]
     pub(crate) fn count_connections(&self) {
         if let Some(board) = &self.board {
-            board.connections(self.conns.len());
+            board.connections(self.connections());
         }
     }
 

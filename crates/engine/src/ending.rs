@@ -9,12 +9,15 @@
 //! | stream of events        | closes after it       | the application is told      | completed            |           |
 //! | other response          | closes after it       |                              |                      | cut       |
 //!
+//! An HTTP/2 connection gets a GOAWAY and ends after its last stream; each stream is one of these.
+//!
 //! Whose clients come again by themselves are dismissed one by one: all at once they would come all at once. When and how
 //! many is decided by the caller (`swell.worker.drain`); nothing here knows the time.
 
 use crate::access::End;
 use crate::conn::{Closing, Conn, Protocol, Subscription};
 use crate::core::Inner;
+use crate::h2;
 use crate::http::{finish, send};
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
@@ -34,6 +37,7 @@ pub(crate) fn begin(inner: &mut Inner) {
             Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() => lifecycle::lose(inner, key, false),
             Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
             Protocol::WebSocket(_) => ws::refuse_for_shutdown(inner, key),
+            Protocol::H2(_) => h2::drain(inner, key),
             _ => {}
         }
     }
@@ -86,8 +90,8 @@ pub(crate) fn end_stream(inner: &mut Inner, key: Key) {
     let task = exchange.task;
     // With trailers promised, this is not the end yet.
     if send::event(inner, link, 0, true, |_| {}) == Ok(false) {
-        if let Some(Conn { protocol: Protocol::Http(exchange), out, .. }) = inner.conns.get_mut(key) {
-            if exchange.response.trailers(true) == Ok(true) {
+        if let Some(Conn { protocol: Protocol::Http(exchange), out, parent, .. }) = inner.conns.get_mut(key) {
+            if exchange.response.trailers(true) == Ok(true) && parent.is_none() {
                 out.write(|out| out.extend_from_slice(b"\r\n"));
             }
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use rustls::ServerConfig;
 
 use crate::access::End;
 use crate::board::{Board, Scoreboard, Slow};
@@ -20,6 +21,7 @@ use crate::lifecycle;
 use crate::listener::{Accepting, Listener, Role};
 use crate::py::scope::Templates;
 use crate::settings::Settings;
+use crate::tls::alpn;
 use crate::tls::context::TlsContext;
 use crate::turn;
 
@@ -126,7 +128,9 @@ impl Engine {
     fn set_tls(&self, context: &Bound<'_, TlsContext>) -> PyResult<()> {
         let context = context.get();
         self.core()?.with(|inner| {
-            inner.tls.config = Some(Arc::clone(&context.config));
+            let mut config = ServerConfig::clone(&context.config);
+            config.alpn_protocols = alpn::offered(&inner.h2);
+            inner.tls.config = Some(Arc::new(config));
             inner.tls.judge = context.judge.clone();
         });
         Ok(())
@@ -248,7 +252,7 @@ impl Engine {
     /// Open connections, requests being served, queued requests, suspended tasks.
     #[getter]
     fn connections(&self) -> PyResult<usize> {
-        Ok(self.core()?.with(|inner| inner.conns.len()))
+        Ok(self.core()?.with(|inner| inner.connections()))
     }
 
     /// Applications that have been called and have not returned.
@@ -279,7 +283,7 @@ impl Engine {
         let core = self.core()?;
         let counters = core.with(|inner| inner.stats.clone());
         let all = counters.export(py)?;
-        let (connections, active, queued) = core.with(|inner| (inner.conns.len(), inner.active, inner.queue.len()));
+        let (connections, active, queued) = core.with(|inner| (inner.connections(), inner.active, inner.queue.len()));
         all.set_item("connections", connections)?;
         all.set_item("active", active)?;
         all.set_item("queued", queued)?;

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use ::h2::Reason;
 use pyo3::prelude::*;
 
 use crate::conn::{Closing, Conn, Protocol};
 use crate::core::{level, Core, Inner};
+use crate::h2;
 use crate::http;
 use crate::io::clock;
 use crate::io::deadlines::{Kind, KINDS};
@@ -45,6 +47,9 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
     match kind {
         Kind::Cool => {
             conn.memo = None;
+            if let Protocol::H2(h2) = &mut conn.protocol {
+                h2.cool();
+            }
             if conn.input.is_empty() {
                 conn.input = Vec::new();
             }
@@ -54,6 +59,10 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
         Kind::Body => return http::rate::check(inner, core, key),
         Kind::Write if takes_bytes(conn) => return inner.deadlines.arm(Kind::Write, key.index, inner.now),
         _ => {}
+    }
+    if let (Kind::KeepAlive | Kind::Head, Protocol::H2(_)) = (kind, &conn.protocol) {
+        let reason = if kind == Kind::Head { Reason::ENHANCE_YOUR_CALM } else { Reason::NO_ERROR };
+        return h2::end(inner, key, reason);
     }
     let peer = conn.peer.to_string();
     match kind {
@@ -80,7 +89,7 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
         }
         Kind::Write => {
             inner.report(level::INFO, format!("{peer}: closed, the client took no bytes in time (timeout_write)"));
-            lifecycle::lose(inner, key, true);
+            h2::stalled(inner, key);
         }
         Kind::Request => http::finish::on_timeout(inner, key),
         Kind::Queue => {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::os::fd::AsRawFd;
 
+use ::h2::Reason;
 use swell_wire::h1::cycle::{HeadFraming, Response};
 use swell_wire::h1::response;
 
@@ -10,9 +11,10 @@ use crate::access::Refusal;
 use crate::board::Board;
 use crate::conn::{Carrier, Closing, Conn, Exchange, Protocol, OUT_LOW};
 use crate::core::{FixedFields, Inner, Wake};
+use crate::h2;
 use crate::http::count::Ended;
 use crate::io::deadlines::Kind;
-use crate::io::outbuf::Flushed;
+use crate::io::outbuf::{Flushed, OutBuf};
 use crate::io::slots::Key;
 use crate::io::socket;
 use crate::py::callable::Link;
@@ -24,17 +26,26 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
     leave_queue(inner, key);
     let Some(conn) = inner.conns.get_mut(key) else { return };
     inner.deadlines.disarm_all(key.index);
-    if let Carrier::Socket(fd) = conn.carrier.take() {
-        if let (Some(tls), false, true) = (&mut conn.tls, reset, conn.out.is_empty()) {
-            tls.close(fd.as_raw_fd());
+    let parent = conn.parent;
+    match conn.carrier.take() {
+        Carrier::Socket(fd) => {
+            if let (Some(tls), false, true) = (&mut conn.tls, reset, conn.out.is_empty()) {
+                tls.close(fd.as_raw_fd());
+            }
+            if reset {
+                socket::reset_on_close(&fd);
+            }
         }
-        if reset {
-            socket::reset_on_close(&fd);
-        }
+        Carrier::Stream(mut stream) => stream.reset(if reset { Reason::INTERNAL_ERROR } else { Reason::CANCEL }),
+        Carrier::Gone => {}
     }
     conn.out.clear();
     conn.input = Vec::new();
     conn.readable = false;
+    if let Some(parent) = parent {
+        inner.mark_dirty(parent);
+    }
+    let Some(conn) = inner.conns.get_mut(key) else { return };
     match &mut conn.protocol {
         Protocol::Http(exchange) => {
             exchange.gone = true;
@@ -53,6 +64,12 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
                 remove(inner, key);
             }
         }
+        Protocol::H2(h2) => {
+            for stream in std::mem::take(&mut h2.streams) {
+                lose(inner, stream, reset);
+            }
+            remove(inner, key);
+        }
         _ => remove(inner, key),
     }
 }
@@ -68,18 +85,24 @@ fn leave_queue(inner: &mut Inner, key: Key) {
 pub(crate) fn remove(inner: &mut Inner, key: Key) {
     inner.deadlines.disarm_all(key.index);
     if let Some(conn) = inner.conns.remove(key) {
-        inner.count_connections();
         // The client tuple and the like are plain objects, but their end is not ours to run inside a borrow.
-        let Conn { client, server, memo, mut out, .. } = conn;
+        let Conn { client, server, memo, mut out, parent, .. } = conn;
         out.reclaim(&mut inner.spare);
         inner.wakes.push(Wake::Drop(client));
         inner.wakes.extend(server.map(Wake::Drop));
-        drop(memo);
+        match parent {
+            Some(parent) => h2::removed(inner, key, parent, memo),
+            None => drop(memo),
+        }
+        inner.count_connections();
     }
 }
 
 /// Sends what waits. A head that is still held goes first: its application waits for something else.
 pub(crate) fn flush(inner: &mut Inner, key: Key) {
+    if inner.conns.get_mut(key).is_some_and(|conn| matches!(conn.protocol, Protocol::H2(_))) {
+        h2::drive(inner, key);
+    }
     let Inner { conns, deadlines, wakes, spare, stats, now, fixed, draining, board, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     conn.dirty = false;
@@ -87,12 +110,14 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
         if let Response::Held(_) = exchange.response {
             if let Some(framing) = exchange.response.release_head() {
                 conn.out.lend(spare);
-                encode_head(exchange, &mut conn.out, framing, fixed, *draining, spare, board);
+                encode_head(exchange, &mut conn.carrier, &mut conn.out, framing, fixed, *draining, spare, board);
             }
         }
     }
-    if conn.carrier.is_gone() {
-        return;
+    match &conn.carrier {
+        Carrier::Socket(_) => {}
+        Carrier::Stream(_) => return h2::flush(inner, key),
+        Carrier::Gone => return,
     }
     if conn.out.is_empty() {
         if conn.protocol_is_sending_last() {
@@ -136,7 +161,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
     }
 }
 
-fn wake_senders(conn: &mut Conn, wakes: &mut Vec<Wake>) {
+pub(crate) fn wake_senders(conn: &mut Conn, wakes: &mut Vec<Wake>) {
     match &mut conn.protocol {
         Protocol::Http(exchange) => wakes.extend(exchange.senders.drain(..).map(Wake::Resume)),
         Protocol::WebSocket(ws) => wakes.extend(ws.senders.drain(..).map(Wake::Resume)),
@@ -144,10 +169,29 @@ fn wake_senders(conn: &mut Conn, wakes: &mut Vec<Wake>) {
     }
 }
 
+/// Encodes a head where it leaves: into the connection's bytes, or as the fields of a stream.
+#[inline]
+pub(crate) fn put_head(
+    carrier: &mut Carrier,
+    out: &mut OutBuf,
+    spare: &mut Vec<Vec<u8>>,
+    encode: impl FnOnce(&mut Vec<u8>),
+) {
+    let Carrier::Stream(stream) = carrier else { return out.write(encode) };
+    let mut text = spare.pop().unwrap_or_default();
+    encode(&mut text);
+    let body = stream.begin_response(&text);
+    out.write(|out| out.extend_from_slice(body));
+    text.clear();
+    spare.push(text);
+}
+
 /// Appends the held head to the output, framed.
+#[expect(clippy::too_many_arguments, reason = "parts of the state that are borrowed one by one")]
 pub(crate) fn encode_head(
     exchange: &mut Exchange,
-    out: &mut crate::io::outbuf::OutBuf,
+    carrier: &mut Carrier,
+    out: &mut OutBuf,
     framing: HeadFraming,
     fixed: &FixedFields,
     draining: bool,
@@ -160,7 +204,7 @@ pub(crate) fn encode_head(
         answer.keep_alive = false;
     }
     let (answer, mut head) = (*answer, std::mem::take(&mut exchange.head));
-    out.write(|bytes| {
+    put_head(carrier, out, spare, |bytes| {
         bytes.extend_from_slice(&head);
         fixed.append(bytes, answer.has_server, answer.has_date);
         if answer.secure {
@@ -182,15 +226,15 @@ pub(crate) fn encode_head(
 
 impl Conn {
     /// Reading may have paused while the peer did not take its answers.
-    fn waits_for_output(&self) -> bool {
+    pub(crate) fn waits_for_output(&self) -> bool {
         match self.protocol {
-            Protocol::WebSocket(_) => self.readable,
+            Protocol::WebSocket(_) | Protocol::H2(_) => self.readable,
             Protocol::Idle => self.readable || !self.input.is_empty(),
             _ => false,
         }
     }
 
-    fn protocol_is_sending_last(&self) -> bool {
+    pub(crate) fn protocol_is_sending_last(&self) -> bool {
         match &self.protocol {
             Protocol::Closing(Closing::Sending) => true,
             Protocol::WebSocket(ws) => ws.ends_after_sending(),
@@ -226,7 +270,10 @@ pub(crate) fn close_after_sending(inner: &mut Inner, key: Key) {
     for kind in [Kind::Head, Kind::KeepAlive, Kind::Body, Kind::Request, Kind::Queue] {
         inner.deadlines.disarm(kind, key.index);
     }
-    conn.protocol = Protocol::Closing(Closing::Sending);
+    let before = std::mem::replace(&mut conn.protocol, Protocol::Closing(Closing::Sending));
+    if let Protocol::Http(exchange) = before {
+        inner.recycle(exchange);
+    }
     inner.mark_dirty(key);
 }
 
@@ -286,7 +333,9 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
     if let (Some(ids), Some(id), Protocol::Http(_)) = (&inner.request_ids, &conn.request_id, &conn.protocol) {
         ids.append(extra.to_mut(), id);
     }
-    conn.out.write(|out| response::plain_answer(out, status, &text, &extra, fixed, head_only));
+    put_head(&mut conn.carrier, &mut conn.out, &mut inner.spare, |out| {
+        response::plain_answer(out, status, &text, &extra, fixed, head_only)
+    });
     if let Some(board) = &inner.board {
         board.responded(status);
         if let Protocol::Http(exchange) = &mut conn.protocol {

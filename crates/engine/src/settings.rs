@@ -46,6 +46,15 @@ pub(crate) struct Settings {
     /// Connections on a Unix socket are closed unless they come from this user or from root.
     pub(crate) owner_only: bool,
 
+    /// `auto`, `1.1` or `2`.
+    pub(crate) http: String,
+    pub(crate) h2_max_streams: u32,
+    pub(crate) h2_stream_window: u32,
+    pub(crate) h2_connection_window: u32,
+    /// Per connection and ten seconds.
+    pub(crate) h2_max_resets: u32,
+    pub(crate) h2_max_overhead: u32,
+
     pub(crate) limit_request_line: usize,
     pub(crate) limit_head_fields: usize,
     pub(crate) limit_head_size: usize,

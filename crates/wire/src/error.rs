@@ -82,6 +82,13 @@ kinds! {
     ProxyTooLong, 400, "PROXY protocol §2", "the PROXY protocol preface is longer than the limit";
     ProxyAddress, 400, "PROXY protocol §2", "the PROXY protocol preface carries malformed addresses";
 
+    // HTTP/2 pseudo-header fields
+    BadPath, 400, "RFC 9113 §8.3.1", "the path does not begin with a slash";
+    AuthorityMissing, 400, "RFC 9113 §8.3.1", "neither an authority nor a host field";
+    AuthorityMismatch, 400, "RFC 9113 §8.3.1", "the host field differs from the authority";
+    OnlyHttp2, 505, "RFC 9110 §15.6.6", "only HTTP/2 is spoken here (http_version)";
+    ProtocolUnknown, 501, "RFC 8441 §4", "only WebSocket is spoken over an extended CONNECT";
+
     // WebSocket opening handshake
     WebSocketVersion, 426, "RFC 6455 §4.4", "sec-websocket-version is not 13";
     WebSocketKey, 400, "RFC 6455 §4.2.1", "sec-websocket-key is not the base64 of 16 bytes, given once";

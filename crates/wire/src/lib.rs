@@ -1,4 +1,4 @@
-//! Bytes to events and back, for HTTP/1.1 and WebSocket: no Python, no sockets, no clock.
+//! Bytes to events and back, for HTTP and WebSocket: no Python, no sockets, no clock.
 //!
 //! Called by the engine, which owns every buffer; nothing in here allocates per request on the steady path.
 #![forbid(unsafe_code)]
@@ -7,6 +7,7 @@
 pub mod error;
 pub mod fields;
 pub mod h1;
+pub mod h2;
 pub mod limits;
 pub mod proxy;
 pub mod ws;

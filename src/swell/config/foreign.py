@@ -47,7 +47,7 @@ _ROWS = (
         "protocol classes cannot be plugged in: leave it out",
         {"auto": "", "h11": _PARSER, "httptools": _PARSER, "zttp": _PARSER},
     ),
-    Foreign("http2", "this version speaks HTTP/1.1 only: let the proxy in front speak HTTP/2", takes_value=False),
+    Foreign("http2", accepted={None: "HTTP/2 is on unless --http-version says otherwise"}, takes_value=False),
     Foreign(
         "ws",
         "WebSocket cannot be replaced or switched off: an application refuses it with websocket.close",

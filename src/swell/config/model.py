@@ -21,6 +21,7 @@ from swell.config.sections import (
     Admin,
     Application,
     Http,
+    Http2,
     Limits,
     Listen,
     Logs,
@@ -48,7 +49,7 @@ def find_option(name: str) -> Option | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Application, Listen, Tls, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs):
+class Config(Application, Listen, Tls, Workers, Admin, Reload, Http, Http2, Limits, Timeouts, WebSocket, Proxies, Logs):
     """All options. Durations are seconds, sizes are bytes, `None` is off.
 
     The constructor reads every value as the command line would and raises `ConfigError` for a value out of range, or

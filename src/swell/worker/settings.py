@@ -36,6 +36,12 @@ class EngineSettings:
     forwarded_convention: str
     proxy_protocol_from: str
     owner_only: bool
+    http: str
+    h2_max_streams: int
+    h2_stream_window: int
+    h2_connection_window: int
+    h2_max_resets: int
+    h2_max_overhead: int
     limit_request_line: int
     limit_head_fields: int
     limit_head_size: int
@@ -87,6 +93,12 @@ class EngineSettings:
             forwarded_convention=config.forwarded_fields,
             proxy_protocol_from=",".join(config.proxy_protocol_from),
             owner_only=False,  # a Unix socket's mode says who may connect; the control socket asks for more
+            http=config.http_version,
+            h2_max_streams=config.h2_max_streams,
+            h2_stream_window=config.h2_stream_window,
+            h2_connection_window=config.h2_connection_window,
+            h2_max_resets=config.h2_max_resets,
+            h2_max_overhead=config.h2_max_overhead,
             limit_request_line=config.limit_request_line,
             limit_head_fields=config.limit_head_fields,
             limit_head_size=config.limit_head_size,

@@ -205,5 +205,7 @@ impl Board {
 #[inline]
 pub(super) fn shown(line: &[u8]) -> &[u8] {
     const REST: usize = b" HTTP/1.1\r\n".len();
-    &line[..line.len().saturating_sub(REST)]
+    const REST_2: usize = b" HTTP/2\r\n".len();
+    let rest = if line.get(line.len().saturating_sub(REST_2)) == Some(&b' ') { REST_2 } else { REST };
+    &line[..line.len().saturating_sub(rest)]
 }

@@ -61,7 +61,7 @@ impl Inner {
     /// back when it is to stay here.
     pub(crate) fn hand_on(&mut self, listener: usize, hops: u8, fd: OwnedFd) -> Option<OwnedFd> {
         let leaving = self.is_leaving();
-        let open = self.conns.len() as u64;
+        let open = self.connections() as u64;
         let (Some(handoff), Some(board)) = (&mut self.handoff, &self.board) else { return Some(fd) };
         let own = own_load(handoff, board, open, self.now);
         let others = Others { board, now: clock::precise_ns() };
@@ -142,7 +142,7 @@ impl Inner {
     /// The engine's timer has fired, so late. What fades with time is told anew, and whether others need help with
     /// accepting is looked at.
     pub(crate) fn beaten(&mut self, late: u64) {
-        let open = self.conns.len() as u64;
+        let open = self.connections() as u64;
         let (Some(handoff), Some(board)) = (&mut self.handoff, &self.board) else { return };
         handoff.slowness.late(late, self.now);
         board.cost(handoff.slowness.cost_us(self.now), handoff.slowness.step_us(self.now));

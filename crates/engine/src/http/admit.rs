@@ -2,7 +2,9 @@
 //!
 //! Called by `read` for every complete head, and by `finish` when a place becomes free. Time limits are `expire`'s.
 
+use swell_wire::error::Kind as Rule;
 use swell_wire::h1::facts::Framing;
+use swell_wire::h1::line::Version;
 
 use super::finish;
 use super::read::Parsed;
@@ -31,6 +33,10 @@ pub(super) fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: &mut Parse
     if inner.draining {
         inner.deadlines.disarm(Kind::Linger, key.index);
     }
+    if !inner.h2.http1 && parsed.version != Version::Http2 {
+        super::read::protocol_error(inner, key, Rule::OnlyHttp2.into(), head);
+        return Admission::Refused;
+    }
     let peer = |conn: &Conn| conn.peer.to_string();
     if settings.limit_concurrency > 0 && inner.active >= settings.limit_concurrency {
         let Some(conn) = inner.conns.get_mut(key) else { return Admission::Refused };
@@ -49,7 +55,7 @@ pub(super) fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: &mut Parse
         inner.deadlines.arm(Kind::Queue, key.index, inner.now);
         return Admission::Queued;
     }
-    if let Framing::Length(length) = parsed.request.body {
+    if let Framing::Length(length) | Framing::Stream(Some(length)) = parsed.request.body {
         if settings.limit_body_size > 0 && length > settings.limit_body_size {
             too_large(inner, key, head);
             return Admission::Refused;

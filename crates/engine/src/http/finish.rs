@@ -13,9 +13,10 @@ use swell_wire::h1::cycle::Response;
 use super::count::{self, Ended};
 use super::{admit, read};
 use crate::access::End;
-use crate::conn::{Conn, Exchange, Protocol, Subscription, DRAIN_MAX};
+use crate::conn::{Carrier, Conn, Exchange, Protocol, Subscription, DRAIN_MAX};
 use crate::core::{level, Core, Inner, Wake};
 use crate::ending;
+use crate::h2;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
 use crate::lifecycle::{self, Refused};
@@ -113,6 +114,9 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
             admit::admit_queued(inner, limit);
         }
         let conn = inner.conns.get_mut(link.key).filter(|conn| conn.serial == link.serial)?;
+        if let Carrier::Stream(stream) = &mut conn.carrier {
+            stream.returned = true;
+        }
         match &mut conn.protocol {
             Protocol::Http(exchange) => Some(Situation::Http {
                 complete: exchange.response == Response::Complete,
@@ -122,6 +126,7 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
                 dismissed: exchange.subscription == Subscription::Dismissed,
             }),
             Protocol::WebSocket(_) => Some(Situation::WebSocket),
+            Protocol::Closing(_) if conn.parent.is_some() && conn.carrier.is_gone() => Some(Situation::Ended),
             _ => None,
         }
     });
@@ -156,9 +161,12 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
             });
         }
         // The exchange is over; what the application does afterwards concerns its log only.
-        None => {
+        Some(Situation::Ended) | None => {
             if let Some(error) = error {
                 report(py, core, link, error, false);
+            }
+            if let Some(Situation::Ended) = situation {
+                core.with(|inner| lifecycle::remove(inner, link.key));
             }
         }
     }
@@ -166,8 +174,16 @@ fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<PyErr>, cance
 }
 
 enum Situation {
-    Http { complete: bool, replaceable: bool, gone: bool, condemned: bool, dismissed: bool },
+    Http {
+        complete: bool,
+        replaceable: bool,
+        gone: bool,
+        condemned: bool,
+        dismissed: bool,
+    },
     WebSocket,
+    /// A stream whose response is complete and sent.
+    Ended,
 }
 
 /// What the log calls the exchange.
@@ -176,7 +192,7 @@ pub(crate) fn name(inner: &mut Inner, key: Key) -> String {
     match &conn.memo {
         Some(memo) => {
             let line = memo.line.strip_suffix(b"\r\n").unwrap_or(&memo.line);
-            let line = line.strip_suffix(b" HTTP/1.1").unwrap_or(line);
+            let line = line.strip_suffix(b" HTTP/1.1").or_else(|| line.strip_suffix(b" HTTP/2")).unwrap_or(line);
             format!("{} {}", conn.peer, line.escape_ascii())
         }
         None => conn.peer.to_string(),
@@ -272,6 +288,10 @@ fn abort(inner: &mut Inner, key: Key) {
             // What the socket does not take now is lost with the connection.
             let _ = conn.send_waiting();
         }
+    }
+    if conn.parent.is_some() {
+        h2::cut(inner, key);
+        reset = true;
     }
     lifecycle::lose(inner, key, reset);
     lifecycle::remove(inner, key);

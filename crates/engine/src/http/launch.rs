@@ -8,9 +8,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use swell_wire::h1::body::BodyDecoder;
 use swell_wire::h1::cycle::Response;
-use swell_wire::h1::line::parse_request_line;
+use swell_wire::h1::line::Version;
 
-use super::read::Parsed;
+use super::read::{request_line, Parsed};
 use super::{count, finish, receive, send};
 use crate::access::{AccessLog, Record};
 use crate::board::Board;
@@ -80,8 +80,8 @@ fn remember(py: Python<'_>, core: &Core, parsed: &mut Parsed, head: &[u8]) -> Py
             Box::new(Memo {
                 line: line.to_vec(),
                 request: parsed.request,
-                http10: parsed.http10,
-                parts: parts(py, core, line)?,
+                version: parsed.version,
+                parts: parts(py, core, line, parsed.version)?,
                 block: block.to_vec(),
                 forwarded: headers::has_forwarding(block, &spans),
                 spans,
@@ -93,20 +93,20 @@ fn remember(py: Python<'_>, core: &Core, parsed: &mut Parsed, head: &[u8]) -> Py
         }
     };
     if memo.line != line {
-        memo.parts = parts(py, core, line)?;
+        memo.parts = parts(py, core, line, parsed.version)?;
         memo.line.clear();
         memo.line.extend_from_slice(line);
         memo.repeated = false;
         memo.scope = None;
     }
     memo.request = parsed.request;
-    memo.http10 = parsed.http10;
+    memo.version = parsed.version;
     Ok(memo)
 }
 
-fn parts(py: Python<'_>, core: &Core, line: &[u8]) -> PyResult<headers::LineParts> {
-    let parsed = parse_request_line(line.strip_suffix(b"\r\n").unwrap_or(line))
-        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.reason()))?;
+fn parts(py: Python<'_>, core: &Core, line: &[u8], version: Version) -> PyResult<headers::LineParts> {
+    let parsed =
+        request_line(line, version).map_err(|error| pyo3::exceptions::PyValueError::new_err(error.reason()))?;
     Ok(line_parts(py, &core.py.names, &parsed, &core.settings.root_path))
 }
 
@@ -149,7 +149,8 @@ fn open<'py>(
             let scope = match &memo.scope {
                 Some(repeated) => repeated.copy(py)?,
                 None => {
-                    let mut details = Details { client, server, scheme: None, http10: memo.http10, subprotocols: None };
+                    let mut details =
+                        Details { client, server, scheme: None, version: memo.version, subprotocols: None };
                     if let Some(peer) = trusted.filter(|_| memo.forwarded) {
                         proxy::apply(py, core, &memo, peer, &mut details)?;
                         forwarded = forwarded_client(core, key, &details.client);
@@ -186,7 +187,7 @@ fn open<'py>(
                     && !draining
                     && core.settings.timeout_keep_alive > 0.0
                     && (limit == 0 || u64::from(conn.serial) < limit),
-                http10: memo.http10,
+                http10: memo.version == Version::Http10,
                 head_only: memo.parts.head_only,
                 has_date: false,
                 has_server: false,

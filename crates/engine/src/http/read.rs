@@ -12,13 +12,16 @@ use swell_wire::error::WireError;
 use swell_wire::h1::body::BodyDecoder;
 use swell_wire::h1::facts::{judge, Request};
 use swell_wire::h1::head::{find_request_line, parse_head, FieldSpan};
-use swell_wire::h1::line::{parse_request_line, Version};
+use swell_wire::h1::line::{parse_request_line, RequestLine, Version};
 use swell_wire::h1::scan::HeadScan;
+use swell_wire::h2::request::parse_line;
+use swell_wire::h2::{opening, Opening};
 
 use super::admit::{admit, admit_queued, too_large, Admission};
 use super::launch;
-use crate::conn::{Closing, Conn, Protocol, OUT_HIGH};
+use crate::conn::{Carrier, Closing, Conn, Protocol, OUT_HIGH};
 use crate::core::{level, Core, Inner, Wake, RECEIVE_SIZE};
+use crate::h2;
 use crate::io::deadlines::Kind;
 use crate::io::poller::Event;
 use crate::io::slots::Key;
@@ -60,14 +63,27 @@ pub(crate) fn resume(py: Python<'_>, core: &Rc<Core>, key: Key) {
 fn resume_one(py: Python<'_>, core: &Rc<Core>, key: Key) {
     let waiting = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
-        Some(std::mem::take(&mut conn.input))
+        Some((std::mem::take(&mut conn.input), conn.parent.is_some()))
     });
-    let Some(waiting) = waiting else { return };
+    let Some((waiting, stream)) = waiting else { return };
     if !waiting.is_empty() {
         let used = process(py, core, key, &waiting);
         keep(core, key, &waiting[used..]);
     }
-    pull(py, core, key, false);
+    if stream {
+        h2::pull(py, core, key);
+    } else {
+        pull(py, core, key, false);
+    }
+}
+
+/// Reads on for an application that waits for its body.
+pub(crate) fn resume_reading(py: Python<'_>, core: &Rc<Core>, key: Key) {
+    if core.with(|inner| inner.conns.get_mut(key).is_some_and(|conn| conn.parent.is_some())) {
+        h2::pull(py, core, key);
+    } else {
+        pull(py, core, key, false);
+    }
 }
 
 /// Reads until the socket is empty or reading must pause. `hangup`: read on after a short read, to see the end.
@@ -83,7 +99,10 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
             if conn.tls.is_some() {
                 return Some(tls::read::receive(inner, key, &mut buffer, hangup));
             }
-            let read = socket::receive(conn.carrier.socket()?.as_raw_fd(), &mut buffer);
+            let read = match &conn.carrier {
+                Carrier::Socket(fd) => socket::receive(fd.as_raw_fd(), &mut buffer),
+                Carrier::Stream(_) | Carrier::Gone => return None,
+            };
             match &read {
                 Ok(count) => {
                     inner.stats.bytes_received += *count as u64;
@@ -123,7 +142,7 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
 }
 
 /// New bytes: joined with those that waited, if there are any.
-fn received(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) {
+pub(crate) fn received(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) {
     let waiting = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
         if conn.input.is_empty() {
@@ -191,7 +210,16 @@ pub(crate) struct Parsed {
     pub(crate) spans: Vec<FieldSpan>,
     pub(crate) facts: swell_wire::h1::facts::FieldFacts,
     pub(crate) request: Request,
-    pub(crate) http10: bool,
+    pub(crate) version: Version,
+}
+
+/// Takes the line of a request apart, with or without its CRLF.
+pub(super) fn request_line(line: &[u8], version: Version) -> Result<RequestLine<'_>, WireError> {
+    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
+    match version {
+        Version::Http2 => parse_line(line),
+        Version::Http10 | Version::Http11 => parse_request_line(line),
+    }
 }
 
 /// Uses as many of `bytes` as possible. Returns how many.
@@ -226,6 +254,11 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
         Protocol::Closing(_) => Step::Ignore,
         Protocol::Queued => Step::Wait,
         Protocol::WebSocket(_) => Step::WebSocket,
+        Protocol::H2(_) if bytes.is_empty() => Step::Wait,
+        Protocol::H2(_) => {
+            h2::received(inner, key, bytes);
+            Step::Used(bytes.len())
+        }
         Protocol::Preface => crate::proxy::preface(inner, key, bytes).map_or(Step::Wait, Step::Used),
         Protocol::Http(exchange) => {
             if exchange.body.decoder.is_done() || bytes.is_empty() {
@@ -263,7 +296,10 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
                 }
                 Ok(Some(mut parsed)) => match admit(inner, core, key, &mut parsed, bytes) {
                     Admission::Now => Step::Request(parsed.len, parsed),
-                    Admission::Queued => Step::Wait,
+                    Admission::Queued => {
+                        h2::keep_parsed(inner, key, parsed);
+                        Step::Wait
+                    }
                     Admission::Refused => Step::Ignore,
                 },
                 Ok(None) => {
@@ -271,11 +307,33 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
                     inner.deadlines.arm_once(Kind::Head, key.index, inner.now);
                     Step::Wait
                 }
-                Err(error) => {
-                    protocol_error(inner, key, error, bytes);
-                    Step::Ignore
-                }
+                Err(error) => not_http1(inner, key, error, bytes),
             }
+        }
+    }
+}
+
+/// Bytes that begin no HTTP/1 request: the client preface of HTTP/2, or an error.
+#[cold]
+fn not_http1(inner: &mut Inner, key: Key, error: WireError, bytes: &[u8]) -> Step {
+    let first = inner.conns.get_mut(key).is_some_and(|conn| conn.serial == 0 && conn.parent.is_none());
+    match opening(bytes) {
+        // Who does not begin with the preface would not understand an answer either.
+        Opening::Other if first && !inner.h2.http1 => {
+            lifecycle::lose(inner, key, false);
+            Step::Ignore
+        }
+        Opening::Http2 if first && inner.h2.http2 => {
+            h2::begin(inner, key);
+            Step::Used(0)
+        }
+        Opening::Undecided if first && inner.h2.http2 => {
+            inner.deadlines.arm_once(Kind::Head, key.index, inner.now);
+            Step::Wait
+        }
+        _ => {
+            protocol_error(inner, key, error, bytes);
+            Step::Ignore
         }
     }
 }
@@ -284,6 +342,9 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
 fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, WireError> {
     let Inner { conns, limits, spans, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return Ok(None) };
+    if let Carrier::Stream(stream) = &mut conn.carrier {
+        return Ok(stream.parsed.take());
+    }
     // A head in small pieces is read on where it was left, and parsed once when it is complete.
     if let Some(mut scan) = conn.scan.take() {
         if !scan.advance(bytes, limits)? {
@@ -295,11 +356,11 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, Wir
         if let Some(line_len) = find_request_line(bytes, limits)? {
             let (line, after) = bytes.split_at(line_len);
             if line_len > 2 && after.starts_with(&memo.block) {
-                let (request, http10) = if line == memo.line {
-                    (memo.request, memo.http10)
+                let (request, version) = if line == memo.line {
+                    (memo.request, memo.version)
                 } else {
                     let parsed = parse_request_line(&line[..line_len - 2])?;
-                    (judge(&parsed, &memo.facts, &memo.block)?, parsed.version == Version::Http10)
+                    (judge(&parsed, &memo.facts, &memo.block)?, parsed.version)
                 };
                 let len = line_len + memo.block.len();
                 if len > limits.head {
@@ -315,7 +376,7 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, Wir
                     spans: Vec::new(),
                     facts,
                     request,
-                    http10,
+                    version,
                 }));
             }
         }
@@ -336,7 +397,7 @@ fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, Wir
         spans: std::mem::take(spans),
         facts: head.facts,
         request,
-        http10: head.line.version == Version::Http10,
+        version: head.line.version,
     }))
 }
 
@@ -402,12 +463,17 @@ pub(crate) fn protocol_error(inner: &mut Inner, key: Key, error: WireError, head
 }
 
 /// The peer ended its sending side.
-fn end_of_input(inner: &mut Inner, key: Key) {
+pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     match &mut conn.protocol {
         // What is queued for a half-closed peer is still sent, as far as the socket takes it.
         Protocol::Closing(Closing::Sending) => {}
         Protocol::WebSocket(_) => ws::end_of_input(inner, key),
+        Protocol::Http(exchange) if conn.parent.is_some() => {
+            exchange.body.decoder = BodyDecoder::Done;
+            inner.wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));
+            inner.deadlines.disarm(Kind::Body, key.index);
+        }
         // All answers are complete: a peer that only has nothing more to ask gets them.
         Protocol::Idle if !conn.out.is_empty() => lifecycle::close_after_sending(inner, key),
         _ => {

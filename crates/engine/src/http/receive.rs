@@ -11,6 +11,7 @@ use swell_wire::h1::response;
 
 use crate::conn::{Conn, Subscription, BODY_HIGH};
 use crate::core::{Core, Handles};
+use crate::h2;
 use crate::lifecycle;
 use crate::py::awaitable::{self, Answer};
 use crate::py::callable::{no_argument, Link};
@@ -37,7 +38,7 @@ fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
     let mut found = look(py, core, link);
     if let Found::Pull = found {
         // No head can come out of this: the exchange is not over.
-        super::read::pull(py, core, link.key, false);
+        super::read::resume_reading(py, core, link.key);
         found = look(py, core, link);
     }
     match found {
@@ -102,6 +103,9 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
             let was_full = body.buffered >= BODY_HIGH;
             body.finished = done;
             let piece = body.take(py);
+            if conn.parent.is_some() {
+                h2::release(inner, link.key);
+            }
             let resume = was_full && !done && readable;
             if resume {
                 inner.again.push(link.key);
@@ -113,7 +117,7 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
         }
         if body.continue_owed {
             body.continue_owed = false;
-            conn.out.write(|out| out.extend_from_slice(response::CONTINUE));
+            conn.put_interim(response::CONTINUE);
             inner.board.iter().for_each(|board| board.responded(100));
             lifecycle::flush(inner, link.key);
             return (Found::Nothing, false);

@@ -3,9 +3,9 @@
 //! The answer is 308: method and body stay what they are (RFC 9110 §15.4.9). Called by `read` when there is such a port.
 
 use swell_wire::fields::host::parse_authority;
-use swell_wire::h1::line::{parse_request_line, Target};
+use swell_wire::h1::line::Target;
 
-use super::read::Parsed;
+use super::read::{request_line, Parsed};
 use crate::core::Inner;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
@@ -40,7 +40,7 @@ fn location(parsed: &Parsed, bytes: &[u8], port: u16) -> Option<Vec<u8>> {
         Some(memo) if parsed.same_block => &memo.spans,
         _ => &parsed.spans,
     };
-    let line = parse_request_line(line.strip_suffix(b"\r\n").unwrap_or(line)).ok()?;
+    let line = request_line(line, parsed.version).ok()?;
     let named = spans.iter().find(|span| span.name(block).eq_ignore_ascii_case(b"host")).map(|span| span.value(block));
     let (authority, path, query): (_, &[u8], &[u8]) = match line.target {
         Target::Origin { path, query } => (named?, path, query),

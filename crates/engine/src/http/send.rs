@@ -12,7 +12,7 @@ use swell_wire::h1::cycle::{BodyStep, Held, Violation};
 use swell_wire::h1::response::{self, bodiless_status, Noticed};
 
 use super::{files, finish};
-use crate::conn::{Conn, Exchange, Subscription, DRAIN_MAX, OUT_HIGH};
+use crate::conn::{Carrier, Conn, Exchange, Subscription, DRAIN_MAX, OUT_HIGH};
 use crate::core::{Core, Inner};
 use crate::io::outbuf::PIN_FROM;
 use crate::lifecycle;
@@ -188,19 +188,25 @@ pub(crate) fn event(
         record.bytes_out += length;
     }
     if let Some(framing) = head {
-        let Conn { out, protocol, .. } = conn;
+        let Conn { carrier, out, protocol, .. } = conn;
         if let crate::conn::Protocol::Http(exchange) = protocol {
             out.lend(spare);
-            lifecycle::encode_head(exchange, out, framing, fixed, *draining, spare, board);
+            lifecycle::encode_head(exchange, carrier, out, framing, fixed, *draining, spare, board);
         }
     } else {
         conn.out.lend(spare);
     }
-    conn.out.write(|out| response::before_body(out, write, length));
+    // On a stream, frames delimit the body.
+    let chunks = conn.parent.is_none();
+    if chunks {
+        conn.out.write(|out| response::before_body(out, write, length));
+    }
     if write != swell_wire::h1::cycle::Write::Drop && length > 0 {
         put(conn);
     }
-    conn.out.write(|out| response::after_body(out, write, length));
+    if chunks {
+        conn.out.write(|out| response::after_body(out, write, length));
+    }
     if complete {
         finish::conclude(inner, link.key);
     }
@@ -250,12 +256,15 @@ fn trailers(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '
         let Some(conn) = inner.conns.get_mut(link.key) else { return Ok(false) };
         let Some(exchange) = conn.exchange() else { return Ok(false) };
         if exchange.response.trailers(last)? {
-            conn.out.write(|out| {
-                out.extend_from_slice(&fields);
-                if last {
-                    out.extend_from_slice(b"\r\n");
-                }
-            });
+            match &mut conn.carrier {
+                Carrier::Stream(stream) => stream.add_trailers(&fields),
+                Carrier::Socket(_) | Carrier::Gone => conn.out.write(|out| {
+                    out.extend_from_slice(&fields);
+                    if last {
+                        out.extend_from_slice(b"\r\n");
+                    }
+                }),
+            }
         }
         if last {
             finish::conclude(inner, link.key);
@@ -285,7 +294,7 @@ fn early_hint(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_,
             return Err(Violation::StartTwice);
         }
         if !exchange.answer.http10 {
-            conn.out.write(|out| out.extend_from_slice(&hint));
+            conn.put_interim(&hint);
             inner.board.iter().for_each(|board| board.responded(103));
             lifecycle::flush(inner, link.key);
         }

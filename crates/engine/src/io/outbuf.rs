@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use bytes::Buf;
 use pyo3::types::PyBytes;
-use pyo3::Py;
+use pyo3::{Py, Python};
 
 use super::socket;
+use crate::h2::chunk::Chunk;
 
 /// From this size on a `bytes` body is pinned and written from where it is, instead of being copied.
 pub(crate) const PIN_FROM: usize = 16 * 1024;
@@ -115,6 +117,71 @@ impl OutBuf {
 
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Appends `bytes` and leaves them empty, with whatever memory is better kept.
+    pub(crate) fn append(&mut self, bytes: &mut Vec<u8>) {
+        if !self.has_plain() {
+            self.first.clear();
+            self.sent = 0;
+            std::mem::swap(&mut self.first, bytes);
+        } else {
+            self.write(|out| out.extend_from_slice(bytes));
+            bytes.clear();
+        }
+    }
+
+    /// Takes up to `most` bytes from the front. A file is read here and now.
+    ///
+    /// # Errors
+    /// When the file cannot be read or has become shorter than it was.
+    pub(crate) fn take(&mut self, most: usize) -> io::Result<Chunk> {
+        let left = self.first.len() - self.sent;
+        if left > 0 {
+            if left <= most {
+                let at = std::mem::take(&mut self.sent);
+                return Ok(Chunk::Owned { bytes: std::mem::take(&mut self.first), at });
+            }
+            let bytes = self.first[self.sent..self.sent + most].to_vec();
+            self.sent += most;
+            return Ok(Chunk::Owned { bytes, at: 0 });
+        }
+        let (chunk, over) = match self.rest.front_mut() {
+            None => return Ok(Chunk::empty()),
+            Some(Segment::Owned { bytes, sent }) => {
+                let count = most.min(bytes.len() - *sent);
+                let piece = bytes[*sent..*sent + count].to_vec();
+                *sent += count;
+                (Chunk::Owned { bytes: piece, at: 0 }, *sent == bytes.len())
+            }
+            Some(Segment::Pinned { pointer, length, sent, _keep }) => {
+                let count = most.min(*length - *sent);
+                // SAFETY: the engine runs only with the GIL held.
+                let keep = _keep.clone_ref(unsafe { Python::assume_attached() });
+                // SAFETY: `sent` never exceeds `length`.
+                let chunk = Chunk::Pinned { pointer: unsafe { pointer.add(*sent) }, length: count, _keep: keep };
+                *sent += count;
+                (chunk, *sent == *length)
+            }
+            Some(Segment::File { file, offset, left }) => {
+                let count = usize::try_from(*left).unwrap_or(most).min(most);
+                let mut bytes = vec![0; count];
+                let count = socket::read_file(file.as_raw_fd(), *offset, &mut bytes)?;
+                if count == 0 && *left > 0 {
+                    // The length was promised from the file's size; it has shrunk since.
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
+                bytes.truncate(count);
+                *offset += count as u64;
+                *left -= count as u64;
+                (Chunk::Owned { bytes, at: 0 }, *left == 0)
+            }
+        };
+        if over {
+            self.rest.pop_front();
+        }
+        self.rest_bytes -= chunk.remaining() as u64;
+        Ok(chunk)
     }
 
     /// Sends as much as the socket takes. Returns how many bytes it took beside the outcome.

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use swell_wire::h1::facts::{FieldFacts, Request};
 use swell_wire::h1::head::FieldSpan;
+use swell_wire::h1::line::Version;
 
 use super::repeated::Repeated;
 
@@ -18,7 +19,7 @@ pub(crate) struct Memo {
     /// The request line with its CRLF, and what came of it.
     pub(crate) line: Vec<u8>,
     pub(crate) request: Request,
-    pub(crate) http10: bool,
+    pub(crate) version: Version,
     pub(crate) parts: LineParts,
     /// The field block with its final CRLF, and what came of it.
     pub(crate) block: Vec<u8>,

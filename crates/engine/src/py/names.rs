@@ -43,6 +43,7 @@ names! {
     http_version = "http_version",
     http_1_0 = "1.0",
     http_1_1 = "1.1",
+    http_2 = "2",
     links = "links",
     method = "method",
     more_body = "more_body",

@@ -5,7 +5,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use swell_wire::fields::percent::decode_path;
-use swell_wire::h1::line::{RequestLine, Target};
+use swell_wire::h1::line::{RequestLine, Target, Version};
 
 use super::headers::LineParts;
 use super::names::Names;
@@ -26,7 +26,7 @@ pub(crate) struct Details<'py> {
     pub(crate) server: Option<Bound<'py, PyAny>>,
     /// None: the listener's own.
     pub(crate) scheme: Option<Bound<'py, PyString>>,
-    pub(crate) http10: bool,
+    pub(crate) version: Version,
     /// Of a WebSocket.
     pub(crate) subprotocols: Option<Bound<'py, PyList>>,
 }
@@ -106,8 +106,10 @@ impl Templates {
         scope.set_item(names.raw_path.bind(py), parts.raw_path.bind(py))?;
         scope.set_item(names.query_string.bind(py), parts.query_string.bind(py))?;
         scope.set_item(names.client.bind(py), details.client)?;
-        if details.http10 {
-            scope.set_item(names.http_version.bind(py), names.http_1_0.bind(py))?;
+        match details.version {
+            Version::Http11 => {}
+            Version::Http10 => scope.set_item(names.http_version.bind(py), names.http_1_0.bind(py))?,
+            Version::Http2 => scope.set_item(names.http_version.bind(py), names.http_2.bind(py))?,
         }
         if let Some(server) = details.server {
             scope.set_item(names.server.bind(py), server)?;

@@ -14,7 +14,6 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
 use rustls::{version, ServerConfig};
 
-use super::alpn;
 use super::certificates::{Identity, Resolver};
 use super::keys;
 use super::tickets::Tickets;
@@ -95,7 +94,6 @@ fn build(material: &Material) -> Result<TlsContext, String> {
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(clients.verifier)
         .with_cert_resolver(Arc::new(Resolver::new(identities)));
-    config.alpn_protocols = alpn::offered();
     config.ticketer = Arc::new(Tickets::new(&material.ticket_keys, material.ticket_lifetime)?);
     // Sessions are in tickets, which any worker can read.
     config.session_storage = Arc::new(NoServerSessionStorage {});

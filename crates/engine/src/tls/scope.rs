@@ -31,9 +31,11 @@ enum Found {
 
 /// A dict for one request; None without TLS.
 pub(crate) fn extension<'py>(py: Python<'py>, core: &Rc<Core>, key: Key) -> PyResult<Option<Bound<'py, PyDict>>> {
+    // A stream is as secure as the connection that carries it.
+    let on = core.with(|inner| inner.conns.get_mut(key).and_then(|conn| conn.parent)).unwrap_or(key);
     let found = core.with(|inner| {
         let Inner { conns, tls: shared, .. } = inner;
-        let tls = conns.get_mut(key)?.tls.as_ref()?;
+        let tls = conns.get_mut(on)?.tls.as_ref()?;
         match &tls.scope {
             Some(made) => Some(Found::Made(made.clone_ref(py))),
             None => facts(tls, shared).map(Found::New),
@@ -46,7 +48,7 @@ pub(crate) fn extension<'py>(py: Python<'py>, core: &Rc<Core>, key: Key) -> PyRe
             let made = make(py, facts)?;
             let copy = made.copy()?;
             core.with(|inner| {
-                if let Some(tls) = inner.conns.get_mut(key).and_then(|conn| conn.tls.as_mut()) {
+                if let Some(tls) = inner.conns.get_mut(on).and_then(|conn| conn.tls.as_mut()) {
                     tls.scope = Some(made.unbind());
                 }
             });

@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn an_older_key_still_opens_and_a_forgotten_one_does_not() {
         let (old, new) = (vec![1; KEY], vec![2; KEY]);
-        let before = Tickets::new(&[old.clone()], 60).unwrap();
+        let before = Tickets::new(std::slice::from_ref(&old), 60).unwrap();
         let ticket = before.encrypt(b"session").unwrap();
         let after = Tickets::new(&[new.clone(), old], 60).unwrap();
         assert_eq!(after.decrypt(&ticket).as_deref(), Some(&b"session"[..]));

@@ -10,6 +10,7 @@ use super::{Closer, Ending, State, Ws};
 use crate::access::{AccessLog, End};
 use crate::conn::{Closing, Conn, Protocol};
 use crate::core::{level, Core, Inner};
+use crate::h2;
 use crate::http::finish;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
@@ -134,6 +135,7 @@ pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
         }
     }
     lifecycle::flush(inner, key);
+    h2::cut(inner, key);
     lifecycle::lose(inner, key, false);
 }
 
@@ -191,6 +193,7 @@ pub(crate) fn over(py: Python<'_>, core: &Rc<Core>, link: Link, error: Option<Py
             State::Open(_) if failed => start(inner, link.key, Closer::Server, 1011, "internal error"),
             State::Open(_) => start(inner, link.key, Closer::Server, 1000, ""),
             State::Closing { .. } => {}
+            State::Over { .. } if conn.parent.is_some() && is_there => lifecycle::close_after_sending(inner, link.key),
             State::Over { .. } if is_there => {
                 // Keeps the deadline that runs: the peer has until then to end its side.
                 let lingering = conn.out.is_empty();

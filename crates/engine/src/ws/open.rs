@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use swell_wire::ws::{accept_key, read_offer, DeflateOptions};
+use swell_wire::h1::line::Version;
+use swell_wire::ws::{accept_key, read_offer, read_offer_of_stream, DeflateOptions};
 
 use super::{receive, send, Ws};
 use crate::conn::Protocol;
@@ -27,7 +28,11 @@ use crate::tls;
 pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -> PyResult<()> {
     let options = DeflateOptions { enabled: core.settings.ws_per_message_deflate, ..DeflateOptions::default() };
     let fields = memo.spans.iter().map(|span| (span.name(&memo.block), span.value(&memo.block)));
-    let offer = match read_offer(fields, &options) {
+    let offer = match memo.version {
+        Version::Http2 => read_offer_of_stream(fields, &options),
+        Version::Http10 | Version::Http11 => read_offer(fields, &options),
+    };
+    let offer = match offer {
         Ok(offer) => offer,
         Err(error) => {
             core.with(|inner| {
@@ -55,7 +60,7 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
         client,
         server,
         scheme: None,
-        http10: false,
+        version: memo.version,
         subprotocols: Some(PyList::new(py, &offer.subprotocols)?),
     };
     if let Some(peer) = trusted.filter(|_| memo.forwarded) {

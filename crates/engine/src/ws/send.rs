@@ -156,16 +156,18 @@ fn accept(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>
     };
     with_ws(core, link, message, |inner| {
         let Inner { conns, spare, fixed, deadlines, stats, again, now, .. } = inner;
-        let Some(Conn { protocol: Protocol::WebSocket(ws), out, .. }) = conns.get_mut(link.key) else {
+        let Some(Conn { protocol: Protocol::WebSocket(ws), carrier, out, parent, .. }) = conns.get_mut(link.key) else {
             return Err(Refused::Gone);
         };
+        // RFC 8441 §5
+        let status = if parent.is_some() { 200 } else { 101 };
         let (accept, deflate) = match &ws.state {
             State::Offered { accept, deflate, .. } => (*accept, *deflate),
             State::Over { .. } => return Err(Refused::Gone),
             _ => return Err(Refused::Wrong("the WebSocket was already accepted")),
         };
         out.lend(spare);
-        out.write(|out| {
+        lifecycle::put_head(carrier, out, spare, |out| {
             response::status_line(out, 101);
             out.extend_from_slice(b"upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ");
             out.extend_from_slice(&accept);
@@ -181,12 +183,12 @@ fn accept(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>
         });
         ws.state = State::Open(Box::new(Connection::new(deflate, limits)));
         if let Some(record) = &mut ws.record {
-            record.status = 101;
+            record.status = status;
             record.head_sent();
         }
         stats.websockets += 1;
         if let Some(board) = &inner.board {
-            board.responded(101);
+            board.responded(status);
         }
         deadlines.disarm(Kind::Request, link.key.index);
         deadlines.arm(Kind::Ping, link.key.index, *now);

@@ -34,6 +34,8 @@ pub enum BodyDecoder {
     Length(u64),
     /// A chunked body somewhere before its end.
     Chunked(Chunked),
+    /// Whatever comes belongs to the body; the stream that carries it knows its end.
+    Stream,
     /// The body is complete; nothing more is consumed.
     Done,
     /// The body was malformed; every further call returns the same error.
@@ -103,6 +105,7 @@ impl BodyDecoder {
         match framing {
             Framing::None | Framing::Length(0) => Self::Done,
             Framing::Length(length) => Self::Length(length),
+            Framing::Stream(_) => Self::Stream,
             Framing::Chunked => Self::Chunked(Chunked {
                 place: Place::Size { digits: 0 },
                 remaining: 0,
@@ -149,6 +152,7 @@ impl BodyDecoder {
                     Err(error)
                 }
             },
+            Self::Stream => Ok(Piece { consumed: input.len(), data: 0..input.len(), done: false }),
             Self::Done => Ok(Piece { consumed: 0, data: 0..0, done: true }),
             Self::Failed(error) => Err(*error),
         }

@@ -22,6 +22,8 @@ pub enum Framing {
     Length(u64),
     /// `transfer-encoding: chunked`.
     Chunked,
+    /// By the stream that carries it (RFC 9113 §8.1), with the length that was announced.
+    Stream(Option<u64>),
 }
 
 /// The `host` field (RFC 9110 §7.2).

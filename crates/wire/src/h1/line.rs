@@ -18,6 +18,8 @@ pub enum Version {
     Http10,
     /// `HTTP/1.1`
     Http11,
+    /// HTTP/2, whose requests are read by `h2::request`; no HTTP/1 request line has it.
+    Http2,
 }
 
 /// The request target in one of its four forms (RFC 9112 §3.2). Queries come without the question mark.
@@ -93,7 +95,7 @@ fn is_target(target: &[u8]) -> bool {
 }
 
 #[inline]
-fn parse_target<'b>(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, WireError> {
+pub(crate) fn parse_target<'b>(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, WireError> {
     if target[0] == b'/' && method != b"CONNECT" {
         let (path, query) = split_query(target);
         return Ok(Target::Origin { path, query });

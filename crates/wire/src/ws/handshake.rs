@@ -14,7 +14,7 @@ pub use super::extension::{DeflateOptions, DeflateParams};
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer<'b> {
-    /// `Sec-WebSocket-Key`, for [`accept_key`].
+    /// `Sec-WebSocket-Key`, for [`accept_key`]; empty over HTTP/2.
     pub key: &'b [u8],
     /// The subprotocols in the client's order of preference.
     pub subprotocols: Vec<&'b str>,
@@ -34,6 +34,31 @@ pub fn read_offer<'b>(
     fields: impl Iterator<Item = (&'b [u8], &'b [u8])>,
     options: &DeflateOptions,
 ) -> Result<Offer<'b>, WireError> {
+    let (key, offer) = read(fields, options)?;
+    match key {
+        Some(key) if is_key(key) => Ok(Offer { key, ..offer }),
+        _ => Err(Kind::WebSocketKey.into()),
+    }
+}
+
+/// The same over HTTP/2, where there is no key: the stream is proof enough that both speak of the same thing
+/// (RFC 8441 §5).
+///
+/// # Errors
+///
+/// Those of [`read_offer`], but for the key's.
+pub fn read_offer_of_stream<'b>(
+    fields: impl Iterator<Item = (&'b [u8], &'b [u8])>,
+    options: &DeflateOptions,
+) -> Result<Offer<'b>, WireError> {
+    read(fields, options).map(|(_, offer)| offer)
+}
+
+/// The key, and the offer without it.
+fn read<'b>(
+    fields: impl Iterator<Item = (&'b [u8], &'b [u8])>,
+    options: &DeflateOptions,
+) -> Result<(Option<&'b [u8]>, Offer<'b>), WireError> {
     let mut version = None;
     let mut key = None;
     let mut subprotocols: Vec<&'b str> = Vec::new();
@@ -63,10 +88,7 @@ pub fn read_offer<'b>(
     if version != Some(b"13") {
         return Err(Kind::WebSocketVersion.into());
     }
-    match key {
-        Some(key) if is_key(key) => Ok(Offer { key, subprotocols, deflate }),
-        _ => Err(Kind::WebSocketKey.into()),
-    }
+    Ok((key, Offer { key: b"", subprotocols, deflate }))
 }
 
 const PREFIX: &[u8] = b"sec-websocket-";

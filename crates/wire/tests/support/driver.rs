@@ -197,6 +197,7 @@ fn seen(head: &Head<'_>, target: &[u8], spans: &[FieldSpan], request: &Request) 
         version: match head.line.version {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
+            Version::Http2 => "2",
         },
         fields: spans.iter().map(|s| (s.name(head.block).to_vec(), s.value(head.block).to_vec())).collect(),
         framing: request.body,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from swell.config.sections.admin import Admin
 from swell.config.sections.application import Application
 from swell.config.sections.http import Http
+from swell.config.sections.http2 import Http2
 from swell.config.sections.limits import Limits
 from swell.config.sections.listen import Listen
 from swell.config.sections.logs import Logs
@@ -20,8 +21,8 @@ from swell.config.sections.websocket import WebSocket
 from swell.config.sections.workers import Workers
 
 __all__ = [
-    "SECTIONS", "Admin", "Application", "Http", "Limits", "Listen", "Logs", "Proxies", "Reload", "Timeouts", "Tls",
-    "WebSocket", "Workers",
+    "SECTIONS", "Admin", "Application", "Http", "Http2", "Limits", "Listen", "Logs", "Proxies", "Reload", "Timeouts",
+    "Tls", "WebSocket", "Workers",
 ]  # fmt: skip
 
-SECTIONS = (Application, Listen, Tls, Workers, Admin, Reload, Http, Limits, Timeouts, WebSocket, Proxies, Logs)
+SECTIONS = (Application, Listen, Tls, Workers, Admin, Reload, Http, Http2, Limits, Timeouts, WebSocket, Proxies, Logs)

@@ -1,0 +1,121 @@
+//! A new stream: its request in the form that the engine keeps of every request, and a connection of its own.
+
+use ::h2::ext;
+use ::h2::server::SendResponse;
+use ::h2::{Reason, RecvStream};
+use http::request::Parts;
+use http::Request;
+use pyo3::prelude::*;
+use swell_wire::h1::line::Version;
+use swell_wire::h2::request::{compose, Asked};
+
+use super::chunk::Chunk;
+use super::stream::Stream;
+use crate::conn::{Carrier, Conn, Protocol};
+use crate::core::Inner;
+use crate::http::read::{protocol_error, Parsed};
+use crate::io::deadlines::Kind;
+use crate::io::outbuf::OutBuf;
+use crate::io::slots::Key;
+use crate::lifecycle;
+
+/// Puts a new stream of the connection at `parent` into the table; it is looked at with the next round.
+pub(super) fn open(inner: &mut Inner, parent: Key, request: Request<RecvStream>, mut respond: SendResponse<Chunk>) {
+    // SAFETY: the engine runs only with the GIL held.
+    let py = unsafe { Python::assume_attached() };
+    let Inner { conns, h2: options, limits, spare, deadlines, .. } = inner;
+    let Some(Conn { protocol: Protocol::H2(h2), peer, listener, client, server, trusted, .. }) = conns.get_mut(parent)
+    else {
+        return;
+    };
+    h2.begun += 1;
+    if h2.begun == options.streams_max {
+        h2.retire();
+    }
+    if h2.streams.len() >= options.running_max {
+        // Clients that reset what they asked for leave applications running, which count (CVE-2023-44487).
+        respond.send_reset(Reason::REFUSED_STREAM);
+        return inner.mark_dirty(parent);
+    }
+    deadlines.disarm(Kind::Linger, parent.index);
+    let (head, body) = request.into_parts();
+    let ended = body.is_end_stream();
+    let mut text = spare.pop().unwrap_or_default();
+    let mut spans = Vec::new();
+    let composed = compose(&asked(&head, ended), || fields(&head), limits, &mut text, &mut spans);
+    let mut stream = Stream::new(respond, body);
+    let mut fault = None;
+    match composed {
+        Ok(composed) => {
+            let memo = h2.memos.pop();
+            let same_block = memo.as_ref().is_some_and(|memo| memo.block == text[composed.line_len..]);
+            stream.parsed = Some(Parsed {
+                skipped: 0,
+                line_len: composed.line_len,
+                len: text.len(),
+                memo,
+                same_block,
+                spans,
+                facts: composed.facts,
+                request: composed.request,
+                version: Version::Http2,
+            });
+        }
+        Err(error) => fault = Some(error),
+    }
+    let conn = Conn {
+        carrier: Carrier::Stream(Box::new(stream)),
+        parent: Some(parent),
+        peer: peer.clone(),
+        listener: *listener,
+        client: client.clone_ref(py),
+        server: server.as_ref().map(|server| server.clone_ref(py)),
+        tls: None,
+        trusted: *trusted,
+        input: text,
+        scan: None,
+        readable: !ended,
+        out: OutBuf::default(),
+        unsent: 0,
+        dirty: false,
+        refused: false,
+        memo: None,
+        queued_at: None,
+        request_id: None,
+        serial: 0,
+        protocol: Protocol::Idle,
+    };
+    let key = conns.insert(conn);
+    inner.streams += 1;
+    if let Some(Protocol::H2(h2)) = inner.conns.get_mut(parent).map(|conn| &mut conn.protocol) {
+        h2.streams.push(key);
+    }
+    if let Some(error) = fault {
+        let head = inner.conns.get_mut(key).map(|conn| std::mem::take(&mut conn.input)).unwrap_or_default();
+        return protocol_error(inner, key, error, &head);
+    }
+    let over = match inner.conns.get_mut(key).map(|conn| &mut conn.carrier) {
+        Some(Carrier::Stream(stream)) => stream.is_reset(key.index),
+        _ => true,
+    };
+    if over {
+        // It was reset behind its head, in the same read: nobody asks any more.
+        lifecycle::lose(inner, key, false);
+    } else {
+        inner.again.push(key);
+    }
+}
+
+fn asked(head: &Parts, ended: bool) -> Asked<'_> {
+    Asked {
+        method: head.method.as_str().as_bytes(),
+        path: head.uri.path_and_query().map_or(b"", |path| path.as_str().as_bytes()),
+        authority: head.uri.authority().map(|authority| authority.as_str().as_bytes()),
+        protocol: head.extensions.get::<ext::Protocol>().map(|protocol| protocol.as_str().as_bytes()),
+        ended,
+    }
+}
+
+fn fields(head: &Parts) -> impl Iterator<Item = (&[u8], &[u8])> {
+    head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+}
