@@ -47,8 +47,9 @@ OpenPage = Callable[..., Page]
 Serve = Callable[..., AbstractContextManager[tuple[ServerProcess, Admin]]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for longer: Playwright runs an event loop in this thread for as long as it is there."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (set CHROMIUM to its path)")
     with sync_playwright() as playwright:

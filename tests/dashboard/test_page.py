@@ -73,6 +73,11 @@ def test_what_is_running_is_shown_with_its_worker_and_its_age(serve: Serve, open
         expect(page.locator("#running li").first).to_contain_text("worker 1")
         expect(page.locator("#worker-1 .serves")).to_contain_text("GET /wait?<b>")
         expect(page.locator("#figure-in-flight")).to_contain_text("1 request over 1 s")
+        page.click("#worker-1 button")
+        page.click("#ask-tasks")
+        expect(page.locator("#detail summary").first).to_contain_text("GET /wait")
+        page.click("#ask-dump")
+        expect(page.locator("#detail summary").first).to_contain_text("event loop")
         connection.close()
 
 

@@ -3,6 +3,8 @@
 import { byId, h, keyed, setAttribute, setText } from "./dom.js";
 import { bytes, count, duration, exact, percent, plural, NONE } from "./format.js";
 
+const ALARMING = 0.01; // of all requests
+
 export function figures({ now, last }) {
   const totals = now.totals;
   const failing = last && last.requests ? last.errors5 / last.requests : 0;
@@ -14,7 +16,7 @@ export function figures({ now, last }) {
     ["p95", "Latency p95", duration(last?.p95), `waited to start ${duration(last?.dispatch)}`],
     [
       "errors", "Failing", last ? percent(Math.min(1, failing)) : NONE,
-      `${exact(totals.responses_5xx)} × 5xx, ${exact(totals.responses_4xx)} × 4xx`, last?.errors5 > 0,
+      `${exact(totals.responses_5xx)} × 5xx, ${exact(totals.responses_4xx)} × 4xx`, failing >= ALARMING,
     ],
     ["in-flight", "In flight", exact(sum("in_flight")), `${plural(now.running.filter((one) => one.seconds > 1).length, "request")} over 1 s`],
     ["open", "Connections", exact(sum("connections")), `${plural(sum("websockets"), "WebSocket")}`],

@@ -22,7 +22,7 @@ export const exact = (value) => (value === null || value === undefined ? NONE : 
 // A short time: 85 µs, 4.2 ms, 310 ms, 1.5 s, then as an age.
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return NONE;
-  if (seconds <= 0) return "0";
+  if (seconds <= 0) return "0 s";
   if (seconds < 0.0009995) return `${Math.max(1, Math.round(seconds * 1e6))} µs`;
   if (seconds < 0.00995) return `${tenths(seconds * 1e3)} ms`;
   if (seconds < 0.9995) return `${Math.round(seconds * 1e3)} ms`;

@@ -6,6 +6,7 @@ import { Charts } from "./charts.js";
 import { byId, setText, show } from "./dom.js";
 import { figures, connections } from "./figures.js";
 import { Link } from "./link.js";
+import { Log } from "./log.js";
 import { routes, running } from "./requests.js";
 import { scaling } from "./scaling.js";
 import { Store } from "./store.js";
@@ -17,6 +18,7 @@ const store = new Store();
 const actions = new Actions(store);
 const charts = new Charts(store);
 const workers = new Workers(store, actions);
+const log = new Log();
 const link = new Link(actions, () => stream.open());
 
 const stream = new Stream({
@@ -29,7 +31,10 @@ const stream = new Stream({
     store.moment(document);
     draw();
   },
-  state: (name, details) => link.set(name, details),
+  state(name, details) {
+    link.set(name, details);
+    log.allow(name === "live");
+  },
 });
 
 function draw() {

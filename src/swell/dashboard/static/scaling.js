@@ -50,7 +50,7 @@ function signals(seen) {
 
 function makeSignal({ name }) {
   return h("li", { id: `signal-${name}` },
-    h("span", {}, NAMES[name] ?? name), h("span", { class: "bar" }, h("i"), h("u")), h("b"), h("span", { class: "muted" }));
+    h("span", {}, NAMES[name] ?? name), h("span", { class: "bar" }, h("i"), h("u")), h("b"), h("span", { class: "muted" }, h("span"), h("span", { class: "asks" })));
 }
 
 function updateSignal(element, { value, target, most, show: text, asks }) {
@@ -60,8 +60,8 @@ function updateSignal(element, { value, target, most, show: text, asks }) {
   bar.lastChild.style.left = `${((target ?? most) / most) * 100}%`;
   bar.lastChild.hidden = target === null;
   setText(number, `${text(value)}${over ? " ▲" : ""}`);
-  const wanted = asks === undefined ? "" : `, asks ${count(asks)}`;
-  setText(more, target === null ? "" : `of ${text(target)}${wanted}`);
+  setText(more.firstChild, target === null ? "" : `of ${text(target)}`);
+  setText(more.lastChild, asks === undefined ? "" : `, asks ${count(asks)}`);
   setAttribute(element, "class", over ? "over" : null);
 }
 

@@ -1,6 +1,7 @@
 // A row per worker. Columns sort; the number opens everything that is known of the worker.
 
 import { byId, h, keyed, setAttribute, setText, show } from "./dom.js";
+import { insight } from "./insight.js";
 import { age, bytes, count, duration, exact, percent, plural } from "./format.js";
 
 const BLOCKED = 1; // seconds on the loop from which on a request is in everybody's way
@@ -73,7 +74,7 @@ export class Workers {
     const cells = COLUMNS.map(([name, , , , kind]) => {
       if (name === "id") return h("th", { scope: "row", class: "id" }, open);
       if (name === "busy") return h("td", { class: "busy" }, bar, h("span"));
-      if (name === "serves") return h("td", { class: "serves" }, h("code"), h("span", { class: "muted" }));
+      if (name === "serves") return h("td", { class: "serves" }, h("span", { class: "muted" }), h("code"));
       return h("td", { class: `${name} ${kind ?? ""}` });
     });
     return h("tr", { id: `worker-${one.id}` }, cells);
@@ -93,9 +94,9 @@ export class Workers {
         cell.firstChild.firstChild.style.width = `${Math.min(100, one.busy * 100).toFixed(1)}%`;
         setText(cell.lastChild, percent(one.busy));
       } else if (name === "serves") {
-        setText(cell.firstChild, one.serves?.line ?? "");
-        setAttribute(cell.firstChild, "title", one.serves?.line);
-        setText(cell.lastChild, one.serves ? ` ${duration(one.serves.seconds)}${one.blocks ? " on the loop" : ""}` : "");
+        setText(cell.firstChild, one.serves ? `${duration(one.serves.seconds)} ` : "");
+        setText(cell.lastChild, one.serves?.line ?? "");
+        setAttribute(cell, "title", one.serves ? `${one.serves.line}${one.blocks ? ", on the loop" : ""}` : null);
         setAttribute(cell, "class", `serves${one.blocks && one.serves.seconds > BLOCKED ? " alarm" : ""}`);
       }
     });
@@ -130,7 +131,7 @@ export class Workers {
       const close = h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Close");
       dialog.append(
         h("h2", { id: "detail-title" }, `Worker ${this.shown}`), h("p", { class: "muted" }), h("dl", { class: "pairs" }),
-        h("h3", {}, "Waiting requests"), h("ol", { class: "rows" }), h("div", { class: "links" }),
+        h("h3", {}, "Waiting requests"), h("ol", { class: "rows" }), ...insight(this.shown),
         h("div", { class: "buttons" }, restart, close));
     }
     const [, about, facts, , waiting] = dialog.children;
