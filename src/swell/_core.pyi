@@ -163,6 +163,8 @@ class Scoreboard:
         in_flight: requests whose application has not returned. websockets: the same of WebSockets;
         websockets_opened: all so far.
         requests: all of both so far. responses_1xx … responses_5xx; timed_out.
+        handshakes (of TLS, completed), handshakes_resumed (of these); failed ones by reason: handshakes_without_tls,
+        _incompatible, _client_certificate, _refused_by_client, _timed_out, _aborted, _malformed, _internal.
         refused (by the server); overloaded (of these, because of the concurrency limit).
         application_errors, engine_faults, bytes_received, bytes_sent.
         latency: parsed request to the response's last byte. dispatch_delay: arrival to the application's first step.

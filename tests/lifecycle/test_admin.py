@@ -8,12 +8,15 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from support.certificates import client_context, server_files
 from support.kernel import wait_until
 from support.metrics import Admin
 from support.server import ServerProcess, serving
@@ -127,6 +130,23 @@ def test_a_new_parent_counts_on(tmp_path: Path) -> None:
         assert after["swell_worker_exits_total{cause=crash}"] == 1
         assert after["process_start_time_seconds"] == before["process_start_time_seconds"]
         assert not list((tmp_path / "run").glob("*/counted"))
+
+
+def test_handshakes_are_counted(tmp_path: Path) -> None:
+    certificate, key = server_files()
+    with served(tmp_path, "--ssl-certfile", certificate, "--ssl-keyfile", key) as (server, admin):
+        with httpx.Client(verify=client_context(), trust_env=False) as client:
+            assert client.get(f"https://localhost:{server.port}/a/1").status_code == 200
+        with socket.create_connection(server.address, 20) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            while plain.recv(4096):
+                pass
+        name = "swell_tls_handshakes_failed_total{reason=without tls}"
+        wait_until(lambda: admin.metrics()[name] == 1, "the failed one is counted")
+        assert admin.metrics()["swell_tls_handshakes_total{resumed=no}"] == 1
+        requests = {name for name in admin.metrics() if name.startswith("http_server_request_duration_seconds_count")}
+        assert all("url_scheme=https" in name for name in requests)
+        assert len(requests) == 1
 
 
 def test_probes_answer_while_the_only_worker_is_stuck(tmp_path: Path) -> None:

@@ -61,3 +61,21 @@ counters! {
     /// Bytes written to sockets.
     bytes_sent,
 }
+
+impl Stats {
+    /// What the scoreboard says of TLS handshakes, in the order of its words.
+    pub(crate) fn of_handshakes(&self) -> [u64; 10] {
+        [
+            self.handshakes,
+            self.handshakes_resumed,
+            self.handshakes_without_tls,
+            self.handshakes_incompatible,
+            self.handshakes_client_certificate,
+            self.handshakes_refused_by_client,
+            self.handshakes_timed_out,
+            self.handshakes_aborted,
+            self.handshakes_malformed,
+            self.handshakes_internal,
+        ]
+    }
+}

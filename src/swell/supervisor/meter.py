@@ -65,6 +65,7 @@ class Meter:
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.last = ("", "")
         self._started = time.time()
+        self._cpu = 0.0  # of the parents before this one, in seconds
         self._board = slots.board
         self._metrics = slots.metrics
         self._backlog = backlog
@@ -92,6 +93,7 @@ class Meter:
             "exits": self.exits,
             "decisions": [[*of, number] for of, number in self.decisions.items()],
             "started": self._started,
+            "cpu": self._cpu + time.process_time(),
             "application": [[key.decode(), metrics.total(key)] for key in sorted(keys)],
         }
         with contextlib.suppress(OSError):
@@ -109,6 +111,7 @@ class Meter:
             for rule, direction, number in said["decisions"]:
                 self.decisions[str(rule), str(direction)] += int(number)
             self._started = float(said["started"])
+            self._cpu = float(said["cpu"])
             for key, numbers in said["application"]:
                 _add(self._metrics, key.encode(), [float(number) for number in numbers])
 
@@ -131,7 +134,7 @@ class Meter:
             decisions=self.decisions,
             last=self.last,
             queues=self._backlog.read(),
-            cpu=time.process_time(),
+            cpu=self._cpu + time.process_time(),
             rss=resident(os.getpid()) or 0,
         )
 

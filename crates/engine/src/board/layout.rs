@@ -113,6 +113,8 @@ words! {
     WebsocketsOpened = 66,
     /// Nanoseconds in each histogram, in their order; two more follow.
     Sums = 67,
+    /// TLS handshakes, completed and failed, in the order of `crate::stats`; nine more follow.
+    Handshakes = 72,
 }
 
 /// What the engine clears when it begins: its own words and the sampler's, then everything behind Python's.
@@ -120,7 +122,7 @@ pub(super) const CLEARED: [std::ops::Range<usize>; 2] =
     [Word::Pid as usize..Word::PoolSize as usize, Word::Overloaded as usize..SLOT_WORDS];
 
 /// The words by their names in Python, but for the state.
-pub(super) const NAMED: [(&str, usize); 40] = [
+pub(super) const NAMED: [(&str, usize); 50] = [
     ("worker", Word::Worker as usize),
     ("generation", Word::Generation as usize),
     ("pid", Word::Pid as usize),
@@ -158,6 +160,16 @@ pub(super) const NAMED: [(&str, usize); 40] = [
     ("pool_waiting", Word::PoolWaiting as usize),
     ("gc_pauses", Word::GcPauses as usize),
     ("gc_pause_ns", Word::GcPauseNs as usize),
+    ("handshakes", Word::Handshakes as usize),
+    ("handshakes_resumed", Word::Handshakes as usize + 1),
+    ("handshakes_without_tls", Word::Handshakes as usize + 2),
+    ("handshakes_incompatible", Word::Handshakes as usize + 3),
+    ("handshakes_client_certificate", Word::Handshakes as usize + 4),
+    ("handshakes_refused_by_client", Word::Handshakes as usize + 5),
+    ("handshakes_timed_out", Word::Handshakes as usize + 6),
+    ("handshakes_aborted", Word::Handshakes as usize + 7),
+    ("handshakes_malformed", Word::Handshakes as usize + 8),
+    ("handshakes_internal", Word::Handshakes as usize + 9),
     ("latency_ns", Word::Sums as usize),
     ("dispatch_delay_ns", Word::Sums as usize + 1),
     ("loop_lag_ns", Word::Sums as usize + 2),

@@ -180,6 +180,9 @@ impl Board {
         slot.set(Word::Overloaded, stats.overloaded);
         slot.set(Word::EngineFaults, stats.engine_faults);
         slot.set(Word::WebsocketsOpened, stats.websockets);
+        for (at, count) in stats.of_handshakes().into_iter().enumerate() {
+            slot.store(Word::Handshakes as usize + at, count);
+        }
         slot.set(Word::TimedOut, stats.timed_out);
         slot.set(Word::ApplicationErrors, stats.application_errors);
         slot.set(Word::BytesReceived, stats.bytes_received);

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from swell._core import DURATION_BOUNDS
 from swell.telemetry.metrics.application import application_families
-from swell.telemetry.metrics.readings import Kind, Snapshot, Totals, WorkerReading
+from swell.telemetry.metrics.readings import COUNTERS, Kind, Snapshot, Totals, WorkerReading
 from swell.telemetry.metrics.text import Family, Histogram
 
 __all__ = ["STATES", "all_families", "families"]
@@ -86,6 +86,14 @@ def _requests(totals: Totals, snapshot: Snapshot) -> Iterator[Family]:
     yield _counter("swell_application_errors", errors, count["application_errors"])
     faults = "Failures inside the server that cost a connection; please report them."
     yield _counter("swell_engine_faults", faults, count["engine_faults"])
+    handshakes = Family("swell_tls_handshakes", "counter", "Completed TLS handshakes.")
+    handshakes.add(max(0, count["handshakes"] - count["handshakes_resumed"]), [("resumed", "no")])
+    yield handshakes.add(count["handshakes_resumed"], [("resumed", "yes")])
+    failed = Family("swell_tls_handshakes_failed", "counter", "TLS handshakes that failed, by reason.")
+    for name in COUNTERS:
+        if name.startswith("handshakes_") and name != "handshakes_resumed":
+            failed.add(count[name], [("reason", name.removeprefix("handshakes_").replace("_", " "))])
+    yield failed
     yield _gauge("swell_websockets", "Open WebSockets.", snapshot, "websockets")
     yield _counter("swell_websockets_opened", "WebSockets opened.", count["websockets_opened"])
 

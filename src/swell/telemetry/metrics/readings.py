@@ -22,7 +22,11 @@ COUNTERS = (
     "responses_1xx", "responses_2xx", "responses_3xx", "responses_4xx", "responses_5xx",
     "refused", "overloaded", "timed_out", "application_errors", "engine_faults", "websockets_opened",
     "bytes_received", "bytes_sent", "samples", "busy_samples", "cpu_ns", "gc_pauses", "gc_pause_ns",
-    "dispatch_delay_ns", "loop_lag_ns",
+    "dispatch_delay_ns", "loop_lag_ns", "handshakes", "handshakes_resumed",
+    *(f"handshakes_{reason}" for reason in (
+        "without_tls", "incompatible", "client_certificate", "refused_by_client", "timed_out", "aborted", "malformed",
+        "internal",
+    )),
 )  # fmt: skip
 HISTOGRAMS = ("dispatch_delay", "loop_lag")
 BUCKETS = 32
