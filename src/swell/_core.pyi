@@ -117,6 +117,9 @@ class Engine:
     def abort_all(self) -> None: ...
     def close(self) -> None: ...
     def stats(self) -> dict[str, int]: ...
+    def tap(self, fd: int | None, *, statuses: int = 255, slower: float = 0.0, contains: bytes = b"") -> None:
+        """Sends lines of the access log to a socket, too: those of these classes of status (bit 5: 5xx, bit 0: no
+        response), not faster than `slower` seconds, that contain these bytes. None: no more."""
     def suspended(self) -> list[tuple[asyncio.Task[Any], int]]:
         """The requests whose first step is over: their tasks, and since when they run (`time.monotonic_ns()`; 0 without
         a board). On the loop's thread only, like everything here."""

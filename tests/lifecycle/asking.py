@@ -54,6 +54,14 @@ class Told:
             connection.request("GET", path)
             return connection.getresponse().read()
 
+    def get_many(self, path: str, number: int) -> None:
+        """So many, on one connection; each has to be answered in time."""
+        connection = http.client.HTTPConnection(*self.address, timeout=SECONDS)
+        with contextlib.closing(connection):
+            for _ in range(number):
+                connection.request("GET", path)
+                connection.getresponse().read()
+
     def wait_in(self, line: str) -> None:
         """Until this request's first step is running, as the scoreboard has it."""
 

@@ -7,6 +7,7 @@ which `word` tells how to misbehave.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import queue
 import signal
@@ -23,7 +24,7 @@ from support.readings import slot
 from swell import __version__
 from swell.errors import StartupError
 from swell.supervisor.control.app import ControlApplication
-from swell.supervisor.control.protocol import CommandFailed
+from swell.supervisor.control.protocol import CommandFailed, Wanted
 from swell.supervisor.control.server import ControlServer
 from swell.supervisor.instance import InstanceDirectory
 
@@ -72,6 +73,10 @@ class FakeInsight:
         self._calls.append(("tasks", worker))
         task = {"id": 1, "name": "Task-1", "state": "waiting", "request": None, "age": None, "awaited_by": []}
         return {"worker": worker, "answered": True, "tasks": [{**task, "coroutine": "work", "stack": []}]}
+
+    async def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
+        self._calls.append(("logs", wanted))
+        yield json.dumps({"worker": 1, "lost": 0, "lines": ["a line"]}).encode() + b"\n"
 
 
 class FakeInstance:

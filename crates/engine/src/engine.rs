@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustls::ServerConfig;
 
-use crate::access::End;
+use crate::access::{AccessLog, End, Filter, Tap};
 use crate::board::{Board, Scoreboard, Slow};
 use crate::core::{level, Core};
 use crate::ending;
@@ -259,6 +259,27 @@ impl Engine {
     #[getter]
     fn active(&self) -> PyResult<usize> {
         Ok(self.core()?.with(|inner| inner.active))
+    }
+
+    /// Sends the lines of the access log to a socket, too, as far as they are wanted; None: no more. Where the log is off,
+    /// it is made for this alone. The engine duplicates the descriptor; a follower that has gone is noticed.
+    #[pyo3(signature = (fd, *, statuses = 255, slower = 0.0, contains = Vec::new()))]
+    fn tap(&self, fd: Option<RawFd>, statuses: u8, slower: f64, contains: Vec<u8>) -> PyResult<()> {
+        let tap = match fd {
+            Some(fd) => {
+                // SAFETY: the caller's socket is open during this call; a duplicate is kept.
+                let socket: OwnedFd = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+                Some(Tap::new(socket, Filter { statuses, slower: (slower * 1e9) as u64, contains }))
+            }
+            None => None,
+        };
+        self.core()?.with(|inner| {
+            if tap.is_some() || inner.access.is_some() {
+                inner.access.get_or_insert_with(AccessLog::for_tap).set_tap(tap);
+            }
+            inner.access.take_if(|access| access.is_unread());
+        });
+        Ok(())
     }
 
     /// The requests whose first step is over and whose application has not returned: (task, since when). Times are

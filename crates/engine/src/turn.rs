@@ -155,7 +155,12 @@ fn settle_all(py: Python<'_>, core: &Rc<Core>) {
         if let Some(board) = &inner.board {
             board.publish(&inner.stats);
         }
-        let trouble = inner.access.as_mut()?.hand_over();
+        let access = inner.access.as_mut()?;
+        let trouble = access.hand_over();
+        if access.is_unread() {
+            inner.access = None;
+            return None;
+        }
         let work = trouble.is_some();
         inner.wakes.extend(trouble.map(|text| Wake::Report { level: level::WARNING, text, error: None }));
         (work || inner.access.as_ref()?.is_waiting()).then_some(())

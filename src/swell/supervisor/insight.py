@@ -1,4 +1,4 @@
-"""What workers tell about themselves when the parent asks: stacks and tasks, also of one that hangs.
+"""What workers tell about themselves when the parent asks: stacks and tasks, also of one that hangs, and logs.
 
 See `control.protocol.Insight`. Each question goes to the worker's probe, a thread beside its event loop; where not even
 that answers, the stacks come from below the interpreter (`witness.Stacks`). Used by `commands`.
@@ -7,10 +7,12 @@ that answers, the stacks come from below the interpreter (`witness.Stacks`). Use
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from swell.supervisor.control.protocol import CommandFailed
+from swell.supervisor.control.protocol import CommandFailed, Wanted
+from swell.supervisor.logs import Logs
 from swell.supervisor.parent import Parent
 from swell.supervisor.witness import Unanswered
 from swell.supervisor.workers import State, Worker
@@ -31,6 +33,15 @@ class Insight:
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
+        self._logs = Logs(parent)
+
+    def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
+        """Log lines from now on."""
+        return self._logs.follow(wanted)
+
+    def close(self) -> None:
+        """Who follows the logs hears no more."""
+        self._logs.close()
 
     async def dump(self, worker: int | None) -> dict[str, Any]:
         """All stacks: of Python's threads by the probe, or by a signal where Python does not run; and the threads that

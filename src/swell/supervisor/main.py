@@ -202,6 +202,7 @@ class _Instance:
             await control.start()
 
     async def _close_control(self) -> None:
+        self.commands.insight.close()
         await asyncio.gather(*(control.close() for control in self.controls))
 
     def _say_addresses(self) -> None:

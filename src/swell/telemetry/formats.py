@@ -10,7 +10,7 @@ import logging
 import re
 from datetime import datetime
 
-__all__ = ["JsonFormatter", "TextFormatter"]
+__all__ = ["JsonFormatter", "TextFormatter", "rfc3339"]
 
 _COLORS = {
     logging.DEBUG: "\x1b[2m",
@@ -24,7 +24,7 @@ _RESET = "\x1b[0m"
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u200e\u200f\ufeff]")
 
 
-def _time(record: logging.LogRecord) -> str:
+def rfc3339(record: logging.LogRecord) -> str:
     """RFC 3339, local time with its offset."""
     return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
@@ -56,7 +56,7 @@ class TextFormatter(logging.Formatter):
             parts.append(self.formatException(record.exc_info))
         if record.stack_info:
             parts.append(self.formatStack(record.stack_info))
-        return f"{_time(record)} {level} {_CONTROLS.sub(_shown, chr(10).join(parts))}"
+        return f"{rfc3339(record)} {level} {_CONTROLS.sub(_shown, chr(10).join(parts))}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -64,7 +64,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
-            "time": _time(record),
+            "time": rfc3339(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

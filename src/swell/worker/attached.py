@@ -22,6 +22,7 @@ from swell.metrics.store import Store, path_beside
 from swell.metrics.values import attach
 from swell.worker.channel import Channel, Message
 from swell.worker.insight.slow import SlowTurns
+from swell.worker.insight.taps import Tap
 from swell.worker.pools import Pools
 from swell.worker.probe import Probe
 from swell.worker.sockets import Role
@@ -87,6 +88,7 @@ class Attachment:
             f"worker {seat.worker} (pid {os.getpid()})", lambda: int(self._board.read(seat.slot)["heartbeat_ns"])
         )
         probe.slow = self._slow
+        self._tap = Tap()
         probe.start()
 
     def engine_options(self) -> dict[str, Any]:
@@ -116,6 +118,7 @@ class Attachment:
             engine.set_tls(self._tls)
         for listener, role in zip(self.wiring.listeners, self.wiring.roles, strict=True):
             engine.listen(listener, accepting=False, tls=role.tls, redirect=role.redirect)
+        self._tap.begin(engine)
         self._slow.since = time.monotonic_ns()
         self._channel.send({"is": "ready", "pid": os.getpid()})
 
@@ -141,9 +144,14 @@ class Attachment:
             self._tls = TlsContext(unpack(self._channel.descriptors.popleft()))
             if engine is not None:
                 engine.set_tls(self._tls)
+        if order["do"] == "tap":
+            access, log_end = self._channel.descriptors.popleft(), self._channel.descriptors.popleft()
+            self._tap.open(order, access, log_end, engine)
         if server is None:
             return
         match order["do"]:
+            case "untap":
+                self._tap.close(engine)
             case "accept":
                 if engine is not None and not server.should_exit:
                     engine.accept_from(order["shards"])

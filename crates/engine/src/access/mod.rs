@@ -6,6 +6,8 @@
 //! 4. It is over: [`AccessLog::write`] appends the line to a buffer.
 //! 5. The turn is over: [`AccessLog::hand_over`] gives the buffer to the writer's thread, or the entries to Python.
 //!
+//! Who follows the log gets its lines through a [`Tap`]; where there is no log, there is one as long as somebody follows.
+//!
 //! The times are measured from the parsed head: `dispatch` to the application's first step, `first byte` to the
 //! response's head being ready to send, the duration to the response's last byte being ready to send. Bytes are those
 //! of bodies, without framing; of a WebSocket, those of frames. Not known here: who decides what a request's end was.
@@ -14,6 +16,7 @@ mod entry;
 mod escape;
 mod line;
 mod stamp;
+mod tap;
 mod writer;
 
 use std::io;
@@ -24,6 +27,7 @@ use pyo3::prelude::*;
 pub(crate) use self::entry::deliver;
 use self::entry::Entry;
 use self::stamp::Stamp;
+pub(crate) use self::tap::{Filter, Tap};
 use self::writer::Writer;
 use crate::io::clock;
 use crate::io::socket::Address;
@@ -149,6 +153,7 @@ pub(crate) struct Over<'a> {
 
 pub(crate) struct AccessLog {
     sink: Sink,
+    tap: Option<Tap>,
     format: Format,
     buffer: Vec<u8>,
     lines: u64,
@@ -165,6 +170,8 @@ enum Sink {
         callable: Py<PyAny>,
         entries: Vec<Entry>,
     },
+    /// The log is off: lines are for the tap alone.
+    Tap,
 }
 
 impl AccessLog {
@@ -185,15 +192,35 @@ impl AccessLog {
                 Sink::Descriptor(Writer::start(descriptor, format)?)
             }
         };
-        Ok(Some(Self {
+        Ok(Some(Self::of(sink, format)))
+    }
+
+    /// One that is written nowhere, for a tap.
+    pub(crate) fn for_tap() -> Self {
+        Self::of(Sink::Tap, Format::Json)
+    }
+
+    fn of(sink: Sink, format: Format) -> Self {
+        Self {
             sink,
+            tap: None,
             format,
             buffer: Vec::new(),
             lines: 0,
             stamp: Stamp::default(),
             arrived: 0,
             spare: Vec::new(),
-        }))
+        }
+    }
+
+    /// From now on somebody follows, or nobody any more.
+    pub(crate) fn set_tap(&mut self, tap: Option<Tap>) {
+        self.tap = tap;
+    }
+
+    /// Nobody reads what is written here.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.tap.is_none() && matches!(self.sink, Sink::Tap)
     }
 
     /// A head is complete; the request may start. `before`: when it was complete, if it had to wait.
@@ -215,9 +242,10 @@ impl AccessLog {
 
     fn describe(&mut self, asked: &Asked<'_>) -> Box<Record> {
         let mut record = self.spare.pop().unwrap_or_default();
-        record.started = self.arrived;
+        // A log that has begun since then does not know when the request arrived.
+        record.started = if self.arrived == 0 { clock::precise_ns() } else { self.arrived };
         match self.sink {
-            Sink::Descriptor(_) => record.tail = line::asked(&mut record.asked, asked, self.format),
+            Sink::Descriptor(_) | Sink::Tap => record.tail = line::asked(&mut record.asked, asked, self.format),
             Sink::Python { .. } => record.entry = Some(Box::new(Entry::new(asked))),
         }
         record
@@ -265,8 +293,19 @@ impl AccessLog {
     fn finish(&mut self, mut record: Box<Record>, over: &Over<'_>) {
         match &mut self.sink {
             Sink::Descriptor(_) => {
+                let begin = self.buffer.len();
                 line::over(&mut self.buffer, &mut self.stamp, &record, over, self.format);
                 self.lines += 1;
+                if let Some(tap) = &mut self.tap {
+                    tap.take(&self.buffer[begin..], over, record.elapsed(over.now));
+                }
+            }
+            Sink::Tap => {
+                if let Some(tap) = &mut self.tap {
+                    line::over(&mut self.buffer, &mut self.stamp, &record, over, self.format);
+                    tap.take(&self.buffer, over, record.elapsed(over.now));
+                    self.buffer.clear();
+                }
             }
             Sink::Python { entries, .. } => entries.extend(record.entry.take().map(|mut entry| {
                 entry.finish(&record, over);
@@ -290,6 +329,9 @@ impl AccessLog {
     #[inline]
     pub(crate) fn hand_over(&mut self) -> Option<String> {
         self.stamp.outdate();
+        if self.tap.as_mut().is_some_and(|tap| !tap.send(self.format)) {
+            self.tap = None;
+        }
         match &self.sink {
             Sink::Descriptor(writer) if self.lines > 0 => {
                 writer.hand_over(&mut self.buffer, std::mem::take(&mut self.lines))
@@ -303,7 +345,7 @@ impl AccessLog {
         let trouble = self.hand_over();
         let last = match &mut self.sink {
             Sink::Descriptor(writer) => writer.close(),
-            Sink::Python { .. } => None,
+            Sink::Python { .. } | Sink::Tap => None,
         };
         last.or(trouble)
     }

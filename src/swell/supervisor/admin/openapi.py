@@ -15,6 +15,7 @@ _SUMMARIES = {
     "explain": "Why the number of workers is what it is, and the latest decisions with their inputs.",
     "dump": "The stacks of all threads of a worker, also of one that hangs.",
     "tasks": "Every asyncio task of a worker, where it waits and for whom.",
+    "logs": "Log lines of all workers and of the parent from now on, as JSON lines, for as long as somebody reads.",
     "health": "200 while the instance serves, 503 while it starts or ends.",
     "scale": "Set the number of workers, or the range within which it may move.",
     "reload": "Replace all workers by new ones with the code as it is now. Answers when they serve.",
@@ -35,6 +36,13 @@ _LAST = {"type": "integer", "minimum": 1, "maximum": EXPLAIN_AT_MOST, "default":
 # What a GET takes.
 _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
     "last": ("How many decisions.", _LAST),
+    "statuses": ("Which classes of status of the access log: bit 5 is 5xx, bit 0 no response; 0 for none.", _COUNT),
+    "slower_ms": ("Of the access log, what took so many milliseconds.", _COUNT),
+    "contains": ("Of the access log, lines with this in them.", {"type": "string"}),
+    "level": (
+        "The least level of the server's log, as Python numbers it; off for none of it.",
+        {"type": "string"},
+    ),
     "worker": ("The worker's id, from the status. May be left out where there is only one.", _COUNT),
 }
 _FIELD = {
@@ -103,6 +111,8 @@ def _operation(name: str) -> dict[str, Any]:
         "summary": _SUMMARIES[name],
         "responses": {_SUCCESS.get(name, "200"): answer, **{status: _problem() for status in refusals}},
     }
+    if name == "logs":
+        answer["content"] = {"application/x-ndjson": {"schema": {"type": "object"}}}
     if name == "health":
         operation["responses"]["503"] = answer
     if route.method == "GET":

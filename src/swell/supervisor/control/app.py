@@ -5,6 +5,7 @@ on the control socket and `/api/` beside it (`swell.supervisor.admin`).
     GET  /v1/explain?last=N     the document of `protocol.Explanation`
     GET  /v1/dump?worker=N      all stacks of a worker
     GET  /v1/tasks?worker=N     its asyncio tasks
+    GET  /v1/logs?level=30      log lines from now on, as JSON lines, for as long as somebody reads
     GET  /v1/health             200 while the instance serves, 503 while it starts or ends
     POST /v1/scale              {"workers": 4}, {"min": 1, "max": 8} or {"by": 1}
     POST /v1/reload             {}
@@ -22,15 +23,15 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from swell.config.nearest import nearest
 from swell.config.workers import WORKERS_AT_MOST
 from swell.supervisor.control.problem import Problem
-from swell.supervisor.control.protocol import CommandFailed, Instance
+from swell.supervisor.control.protocol import CommandFailed, Instance, Wanted
 from swell.supervisor.control.requests import bad_request, read_body, read_query, whole_number
 from swell.worker.asgi import Receive, Scope, Send
 
@@ -38,7 +39,8 @@ __all__ = ["EXPLAIN_AT_MOST", "EXPLAIN_DEFAULT", "ROUTES", "ClientLeft", "Contro
 
 log = logging.getLogger("swell")
 
-Answer = tuple[HTTPStatus, dict[str, Any]]
+# A document, or one that goes on: JSON lines.
+Answer = tuple[HTTPStatus, dict[str, Any] | AsyncIterator[bytes]]
 Values = Mapping[str, Any]
 
 EXPLAIN_DEFAULT, EXPLAIN_AT_MOST = 20, 1000
@@ -80,6 +82,25 @@ async def _dump(instance: Instance, values: Values) -> Answer:
 
 async def _tasks(instance: Instance, values: Values) -> Answer:
     return HTTPStatus.OK, await instance.insight.tasks(_worker(values))
+
+
+async def _logs(instance: Instance, values: Values) -> Answer:
+    return HTTPStatus.OK, instance.insight.logs(
+        Wanted(
+            statuses=_number(values, "statuses", 255, 255) or 0,
+            slower=(_number(values, "slower_ms", 0, 10**9) or 0) / 1000,
+            contains=values.get("contains", ""),
+            level=_number(values, "level", logging.NOTSET, 1000),
+        )
+    )
+
+
+def _number(values: Values, name: str, default: int, most: int) -> int | None:
+    """Of a query; None for `off`."""
+    word = values.get(name, str(default))
+    if word == "off":
+        return None
+    return whole_number({name: int(word) if word.isascii() and word.isdigit() else word}, name, 0, most)
 
 
 async def _health(instance: Instance, values: Values) -> Answer:
@@ -149,6 +170,7 @@ ROUTES: Mapping[str, Route] = {
     "explain": Route("GET", ("last",), _explain),
     "dump": Route("GET", ("worker",), _dump),
     "tasks": Route("GET", ("worker",), _tasks),
+    "logs": Route("GET", ("statuses", "slower_ms", "contains", "level"), _logs),
     "health": Route("GET", (), _health),
     "scale": Route("POST", ("workers", "min", "max", "by"), _scale),
     "reload": Route("POST", (), _reload),
@@ -178,6 +200,9 @@ class ControlApplication:
             status, document, headers = problem.status, problem.document(), problem.headers
             content_type = b"application/problem+json"
         except ClientLeft:
+            return
+        if not isinstance(document, dict):
+            await _stream(send, document, scope["method"] == "HEAD")
             return
         body = json.dumps(document).encode() + b"\n"
         fields = [(b"content-type", content_type), (b"cache-control", b"no-store")]
@@ -234,6 +259,18 @@ class ControlApplication:
 
 class ClientLeft(Exception):  # noqa: N818 - it says what happened
     """In the middle of its request."""
+
+
+async def _stream(send: Send, lines: AsyncIterator[bytes], head: bool) -> None:
+    """Until it ends, or the client has left, which its next line tells."""
+    fields = [(b"content-type", b"application/x-ndjson"), (b"cache-control", b"no-store")]
+    async with contextlib.aclosing(cast(AsyncGenerator[bytes], lines)):
+        with contextlib.suppress(OSError):
+            await send({"type": "http.response.start", "status": 200, "headers": fields})
+            if not head:
+                async for line in lines:
+                    await send({"type": "http.response.body", "body": line, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
 
 
 async def read_whole(receive: Receive) -> bytes:

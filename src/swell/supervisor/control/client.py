@@ -15,7 +15,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,19 @@ class Client:
             except (http.client.HTTPException, OSError) as error:
                 raise self._failure(error) from None
         return self._document(content, status)
+
+    def follow(self, target: str) -> Iterator[dict[str, Any] | None]:
+        """The JSON lines at `target`, for as long as there are any; None when there is nothing, every few seconds."""
+        with contextlib.closing(_Connection(self.path)) as connection:
+            try:
+                connection.request("GET", target)
+                response = connection.getresponse()
+                if response.status >= 400:
+                    self._document(response.read(), response.status)
+                while line := response.readline():
+                    yield json.loads(line) if line.strip() else None
+            except (http.client.HTTPException, OSError, ValueError) as error:
+                raise self._failure(error) from None
 
     @staticmethod
     def _send(connection: _Connection, target: str, body: Mapping[str, Any] | None) -> None:

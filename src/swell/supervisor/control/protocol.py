@@ -7,12 +7,16 @@ that is none of an addition gets a new prefix beside `/v1`.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from swell.errors import SwellError
 
 __all__ = [
-    "CommandFailed", "Decision", "Explanation", "Insight", "Instance", "InstanceStatus", "Status", "WorkerStatus",
+    "CommandFailed", "Decision", "Explanation", "Insight", "Instance", "InstanceStatus", "Status", "Wanted",
+    "WorkerStatus",
 ]  # fmt: skip
 
 InstanceState = Literal["starting", "running", "reloading", "draining", "stopping", "sleeping"]
@@ -97,6 +101,28 @@ class Explanation(TypedDict):
     decisions: list[Decision]
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`statuses` is a bit per class of status (bit 0: no response), 0 for no access lines; `slower` is in seconds;
+    `contains` is part of a line; `level` is the least of the server's log, None for nothing of that."""
+
+    statuses: int = 255
+    slower: float = 0.0
+    contains: str = ""
+    level: int | None = logging.NOTSET
+
+    def __or__(self, other: Wanted) -> Wanted:
+        """What is wanted by one of them."""
+        if not self.statuses or not other.statuses:
+            one = self if self.statuses else other
+            slower, contains = one.slower, one.contains
+        else:
+            slower = min(self.slower, other.slower)
+            contains = self.contains if self.contains == other.contains else ""
+        levels = [level for level in (self.level, other.level) if level is not None]
+        return Wanted(self.statuses | other.statuses, slower, contains, min(levels, default=None))
+
+
 class Insight(Protocol):
     """What the workers of an instance tell about themselves. `worker` is an id; None is the only one there is.
 
@@ -108,6 +134,9 @@ class Insight(Protocol):
 
     async def tasks(self, worker: int | None) -> dict[str, Any]:
         """All asyncio tasks of a worker."""
+
+    def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
+        """Log lines of all workers and of the parent from now on, as JSON lines: see `swell.supervisor.logs`."""
 
 
 class Instance(Protocol):
