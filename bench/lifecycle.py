@@ -144,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
     if any(name.startswith("swell") for name in servers):
         environment.prepare_swell(args.wheel, build=not args.no_build)
     machine.raise_file_limit()
-    effort = lifecycle.Effort(1, 1, 2, 2.0, 1.0) if args.quick else lifecycle.Effort()
+    effort = lifecycle.Effort(1, 1, 2, 2.0, 1.0, 1) if args.quick else lifecycle.Effort()
     document: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": machine.commit(),

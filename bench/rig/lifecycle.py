@@ -6,6 +6,7 @@ Losses are counted by the steady load of the tests (`tests/support/steady.py`). 
 """
 
 import os
+import resource
 import signal
 import statistics
 import time
@@ -24,6 +25,8 @@ Seen = dict[str, Any] | None
 
 WORKERS = 4
 SETTLE_SECONDS = 45.0  # gunicorn gives old WebSockets its 30 s of grace
+OTHERS = 0.04  # of the machine: a window in which other processes took more does not count
+TRIES = 6  # for each window that is wanted
 BURN = Scenario("burn", "0.3 ms of computing", ("--path", "/burn", *HELLO))
 GET = Scenario("get", "GET 13 B", HELLO)
 
@@ -36,7 +39,8 @@ class Effort:
     reloads: int = 3
     kills: int = 20
     idle_seconds: float = 10.0
-    window_seconds: float = 4.0
+    window_seconds: float = 2.0
+    windows: int = 3
 
 
 def first_start(many: Many, effort: Effort) -> Seen:
@@ -214,7 +218,7 @@ def speed(many: Many, effort: Effort) -> Seen:
         with instance(many, workers, "bench_app:app") as running:
             time.sleep(0.5)  # the second worker may still be importing
             for scenario in (BURN, GET):
-                result = _window(scenario, running, effort)
+                result = _calm_window(scenario, running, effort)
                 seen[f"{scenario.name}_{workers}"] = result.per_second
                 seen[f"{scenario.name}_{workers}_cpu_us"] = result.server_cpu_us
                 seen[f"{scenario.name}_{workers}_client"] = result.client_cpu_share
@@ -222,9 +226,29 @@ def speed(many: Many, effort: Effort) -> Seen:
     return seen
 
 
-def _window(scenario: Scenario, running: Instance, effort: Effort) -> load.Result:
-    anywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    return load.window(scenario, running.address, anywhere, running.pids(), effort.window_seconds, 1.0)
+def _calm_window(scenario: Scenario, running: Instance, effort: Effort) -> load.Result:
+    """The one in the middle of so many in which the machine had next to nothing else to do: all cores are taken, so
+    every other process would count."""
+    cores = sorted(os.sched_getaffinity(0))
+    good: list[load.Result] = []
+    for _ in range(TRIES * effort.windows):
+        before, since = _others(running), time.monotonic()
+        result = load.window(
+            scenario, running.address, ",".join(map(str, cores)), running.pids(), effort.window_seconds, 0.5
+        )
+        others = (_others(running) - before) / (time.monotonic() - since) / len(cores)
+        if others <= OTHERS:
+            good.append(result)
+        if len(good) == effort.windows:
+            return sorted(good, key=lambda one: one.per_second)[len(good) // 2]
+    raise RigError(f"the machine is busy with something else ({others:.0%} of it)")
+
+
+def _others(running: Instance) -> float:
+    """Processor seconds of everything but the server and the clients that have ended."""
+    clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ours = procs.cpu_seconds(running.process.pid) + clients.ru_utime + clients.ru_stime
+    return procs.machine_seconds() - ours
 
 
 MEASURES: dict[str, Callable[[Many, Effort], Seen]] = {

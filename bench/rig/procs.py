@@ -71,6 +71,13 @@ def cpu_seconds(root: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def machine_seconds() -> float:
+    """What all processors together have done since the machine's start, taken by its host included. proc_stat(5)."""
+    words = (PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
+    ticks = [int(word) for word in words]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
 def run_seconds(pid: int) -> float:
     """Time on a processor of one process, all threads, in nanoseconds' resolution where ticks are too coarse."""
     total = 0
