@@ -56,7 +56,7 @@ bench: ## Measure Swell beside its peers (about half an hour; ARGS="--quick" for
 bench-soak: ## Four minutes of mixed load with clients that come, go and stall
 	$(PYTHON) bench/soak.py $(ARGS)
 
-bench-lifecycle: ## Starts, reloads, scaling, killed workers, memory and idling, beside the peers (about ten minutes)
+bench-lifecycle: ## Starts, reloads, scaling, killed workers, memory and idling, beside the peers (a quarter of an hour)
 	$(PYTHON) bench/lifecycle.py $(ARGS)
 
 FUZZ_SECONDS ?= 60
