@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+import websockets.sync.client
 from support.certificates import authority, client_context, server_files
 from support.server import ServerProcess, serving
 
@@ -192,3 +193,45 @@ def test_addresses_that_say_so_speak_no_tls(directory: Path, tmp_path: Path) -> 
             assert client.get("http://localhost/").json()["scheme"] == "http"
         with httpx.Client(verify=client_context(), trust_env=False) as client:
             assert client.get(f"https://localhost:{server.port}/").json()["scheme"] == "https"
+
+
+def test_handshakes_are_on_the_scoreboard(directory: Path) -> None:
+    certificate, key = server_files()
+    options = ("--ssl-certfile", certificate, "--ssl-keyfile", key, "--lifespan", "off", "--admin", "127.0.0.1:0")
+    with serving("said:app", *options, directory=directory) as server:
+        admin = server.wait_for_log(r"probes, metrics and commands on (http://\S+)")[1]
+        context = client_context()
+        with connect(server, context) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            while client.recv(65536):
+                pass
+            session = client.session
+        raw = socket.create_connection(server.address, timeout=20)
+        with context.wrap_socket(raw, server_hostname="localhost", session=session) as client:
+            assert client.session_reused
+        assert httpx.get(f"http://127.0.0.1:{server.port}/", trust_env=False, timeout=20).status_code == 400
+        said = httpx.get(f"{admin}/metrics", trust_env=False, timeout=20).text
+        assert 'swell_tls_handshakes_total{resumed="no"} 1' in said
+        assert 'swell_tls_handshakes_total{resumed="yes"} 1' in said
+        assert 'swell_tls_handshakes_failed_total{reason="without tls"} 1' in said
+        assert re.search(r'http_server_request_duration_seconds_count\{.*url_scheme="https"', said)
+
+
+def test_websockets_speak_tls(tmp_path: Path) -> None:
+    (tmp_path / "echo.py").write_text(
+        "async def app(scope, receive, send):\n"
+        "    assert (scope['type'], scope['scheme']) == ('websocket', 'wss')\n"
+        "    assert scope['extensions']['tls']['tls_version'] == 0x0304\n"
+        "    await receive()\n"
+        "    await send({'type': 'websocket.accept'})\n"
+        "    while (message := await receive())['type'] == 'websocket.receive':\n"
+        "        await send({'type': 'websocket.send', 'bytes': message['bytes']})\n"
+    )
+    certificate, key = server_files()
+    options = ("--ssl-certfile", certificate, "--ssl-keyfile", key, "--lifespan", "off")
+    with serving("echo:app", *options, directory=tmp_path) as server:
+        uri = f"wss://localhost:{server.port}/"
+        with websockets.sync.client.connect(uri, ssl=client_context(), proxy=None) as client:
+            for size in (0, 5, 100_000):
+                client.send(b"x" * size)
+                assert client.recv(timeout=20) == b"x" * size
