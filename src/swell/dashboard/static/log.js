@@ -22,8 +22,8 @@ export class Log {
     this.allowed = false;
     byId("log-kind").append(...KINDS.map(([kind, text]) =>
       h("label", {}, h("input", { type: "radio", name: "log", value: kind, checked: kind === this.kind, onchange: () => this.#choose(kind) }), text)));
-    byId("log-slower").addEventListener("change", () => this.#open());
-    byId("log-contains").addEventListener("change", () => this.#open());
+    byId("log-slower").addEventListener("change", () => this.#anew());
+    byId("log-contains").addEventListener("change", () => this.#anew());
     document.addEventListener("visibilitychange", () => this.#open());
     setInterval(() => this.#draw(), DRAW);
   }
@@ -37,17 +37,35 @@ export class Log {
 
   #choose(kind) {
     this.kind = kind;
+    this.#anew();
+  }
+
+  #anew() {
     byId("log").replaceChildren();
+    this.waiting = [];
+    this.lost = 0;
     this.#open();
   }
 
+  get #slower() {
+    return this.kind === "slow" ? Math.max(0, Math.round(Number(byId("log-slower").value) || 0)) : 0;
+  }
+
+  get #contains() {
+    return byId("log-contains").value.trim();
+  }
+
   #query() {
-    const query = new URLSearchParams({ level: "off" });
+    const query = new URLSearchParams({ level: "off", slower_ms: this.#slower });
     if (this.kind === "failing") query.set("statuses", NO_RESPONSE | SERVER_ERROR);
-    if (this.kind === "slow") query.set("slower_ms", Math.max(0, Math.round(Number(byId("log-slower").value) || 0)));
-    const contains = byId("log-contains").value.trim();
-    if (contains) query.set("contains", contains);
+    if (this.#contains) query.set("contains", this.#contains);
     return query;
+  }
+
+  // The server sends what all who follow want together.
+  #wants(row, line) {
+    if (this.kind === "failing" && !row.failed) return false;
+    return row.seconds * 1000 >= this.#slower && line.includes(this.#contains);
   }
 
   #open() {
@@ -78,13 +96,14 @@ export class Log {
         if (!line) continue;
         const { worker, lost, lines: entries } = JSON.parse(line);
         this.lost += lost;
-        for (const entry of entries) this.#take(parse(entry), worker);
+        for (const entry of entries) this.#take(entry, worker);
       }
     }
   }
 
-  #take(row, worker) {
-    if (!row) return;
+  #take(line, worker) {
+    const row = parse(line);
+    if (!row || !this.#wants(row, line)) return;
     this.waiting.push({ ...row, worker });
     if (this.waiting.length > ROWS) {
       this.waiting.shift();
@@ -126,11 +145,11 @@ export function parse(line) {
 }
 
 function row(time, request, status, milliseconds, id, refused) {
-  return { at: Date.parse(time) / 1000, request, status, seconds: milliseconds / 1000, id, refused };
+  const failed = status === null || status >= 500;
+  return { at: Date.parse(time) / 1000, request, status, failed, seconds: milliseconds / 1000, id, refused };
 }
 
-function element({ at, request, status, seconds, id, refused, worker }) {
-  const failed = status === null || status >= 500;
+function element({ at, request, status, failed, seconds, id, refused, worker }) {
   return h("li", {},
     h("time", {}, clock(at)),
     h("b", { class: failed ? "alarm" : null }, `${failed ? "✕ " : ""}${status ?? "none"}`),

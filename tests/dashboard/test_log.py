@@ -1,0 +1,59 @@
+"""Requests that are over, on the page: those that fail, those that are slow, with their ids."""
+
+from __future__ import annotations
+
+import http.client
+
+import pytest
+from playwright.sync_api import expect
+from support.server import ServerProcess
+
+from dashboard.conftest import MILLISECONDS, OpenPage, Serve
+
+pytestmark = pytest.mark.timeout(120)
+expect.set_options(timeout=MILLISECONDS)
+
+
+def ask(server: ServerProcess, path: str) -> None:
+    connection = http.client.HTTPConnection(*server.address, timeout=20)
+    connection.request("GET", path)
+    connection.getresponse().read()
+    connection.close()
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_failing_requests_have_their_ids(serve: Serve, open_page: OpenPage, form: str) -> None:
+    options = ("--request-id", "make", "--access-log", "--log-format", form)
+    with serve("--workers", "1", *options) as (server, admin):
+        page = open_page(f"http://127.0.0.1:{admin.port}/")
+        expect(page.locator("#log-empty")).to_have_text("Nothing yet.")
+        rows = page.locator("#log li")
+        # The tap reaches a worker a moment after the page has asked for it.
+        for _ in range(60):
+            ask(server, "/orders/1")
+            ask(server, "/fail?<i>")
+            if rows.count():
+                break
+            page.wait_for_timeout(250)
+        row = rows.first
+        expect(row).to_contain_text("✕ 500")
+        expect(row).to_contain_text("GET /fail?<i>")
+        expect(row).to_contain_text("worker 1")
+        expect(row.locator(".id")).not_to_be_empty()
+        expect(page.locator("#log")).not_to_contain_text("/orders")
+
+        page.get_by_label("All", exact=True).check(force=True)
+        expect(rows).to_have_count(0)
+        page.fill("#log-contains", "orders")
+        page.press("#log-contains", "Enter")
+        for _ in range(60):
+            ask(server, "/fail")
+            ask(server, "/orders/2")
+            if rows.count():
+                break
+            page.wait_for_timeout(250)
+        expect(rows.first).to_contain_text("GET /orders/2")
+        expect(page.locator("#log")).not_to_contain_text("/fail")
+
+        page.get_by_label("Off", exact=True).check(force=True)
+        expect(page.locator("#log-empty")).to_have_text("Off: the workers send nothing.")
