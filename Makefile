@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*') $(wildcard crates/*/Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test check bench bench-soak bench-lifecycle fuzz autobahn h1spec docs format clean
+.PHONY: help build serve test check bench bench-tls bench-soak bench-lifecycle fuzz autobahn h1spec docs format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ check: $(VENV)/tested ## Lint, types, formats, the native stub, licences
 
 bench: ## Measure Swell beside its peers (about half an hour; ARGS="--quick" for a look)
 	$(PYTHON) bench/run.py $(ARGS)
+
+bench-tls: ## TLS beside uvicorn and nginx: requests, handshakes, idle connections (about three minutes)
+	$(PYTHON) bench/tls.py $(ARGS)
 
 bench-soak: ## Four minutes of mixed load with clients that come, go and stall
 	$(PYTHON) bench/soak.py $(ARGS)

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +64,8 @@ class Server:
     websocket: bool = True
     applications: bool = True
     """It runs Python applications (nginx does not)."""
+    tls: bool = False
+    """It was told to speak TLS."""
 
 
 def _swell(loop: str) -> Callable[[str, int, Path], Sequence[str | Path]]:
@@ -165,6 +168,10 @@ class Running:
         """Go on after `freeze`."""
         os.killpg(self.process.pid, signal.SIGCONT)
 
+    def _connect(self) -> socket.socket:
+        client = socket.create_connection((HOST, self.port), timeout=5)
+        return trusting().wrap_socket(client) if self.server.tls else client
+
     def complaint(self) -> str:
         """The end of what it printed, for an error text."""
         text = self._log.read_text(errors="replace").replace(str(ROOT), ".").replace(str(Path.home()), "~")
@@ -177,7 +184,7 @@ class Running:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RigError(f"it ended with {self.process.returncode}: {self.complaint()}")
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=5) as client:
+            with contextlib.suppress(OSError), self._connect() as client:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 if client.recv(4096).startswith(b"HTTP/1.1 "):
                     return
@@ -197,6 +204,14 @@ class Running:
         # The server leads a session of its own: what is left in its group is a worker that outlived its parent.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def trusting() -> ssl.SSLContext:
+    """For clients that take any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def free_port() -> int:

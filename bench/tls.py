@@ -1,0 +1,185 @@
+"""TLS beside the peers: keep-alive requests, full handshakes, idle connections. ``python bench/tls.py --help``.
+
+The servers take turns on one core, the clients (h2load, `openssl s_time`, this process) are on another. The certificate
+is ECDSA P-256, every handshake is a full one, and what is quoted is the server's CPU time.
+"""
+
+import argparse
+import json
+import re
+import socket
+import ssl
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rig import environment, machine, procs, servers
+from rig.environment import RigError, say
+from rig.servers import BY_NAME, Running, Server, trusting
+
+RESULTS = Path(__file__).resolve().parent / "results"
+NAMES = ("swell-uvloop", "uvicorn", "nginx")
+CONNECTIONS = 32
+IDLE = 1000
+# What a server gives back only after a while is not counted as a connection's.
+COOL_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scenario: what it measures of a running server, and in which unit."""
+
+    name: str
+    title: str
+    measure: Callable[[Running, int, float], float]
+
+
+def main() -> int:
+    """Measures, prints the table, keeps the result."""
+    parser = argparse.ArgumentParser(prog="bench/tls.py", description="Measure TLS beside uvicorn and nginx.")
+    parser.add_argument("--rounds", type=int, default=3, help="turns per server (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a measured window (3)")
+    parser.add_argument("--no-build", action="store_true", help="measure the Swell that bench/.venv holds already")
+    parser.add_argument("--no-store", action="store_true", help="do not keep the result")
+    given = parser.parse_args()
+    try:
+        prepare(build=not given.no_build)
+        server_core, client_core = machine.choose_cores(None, None)
+        with TemporaryDirectory(prefix="swell-bench-") as name:
+            everyone = with_tls(Path(name))
+            found = run(everyone, server_core, client_core, given.rounds, given.seconds)
+    except RigError as error:
+        say(f"bench/tls.py: {error}")
+        return 1
+    medians = {row: {name: statistics.median(values) for name, values in each.items()} for row, each in found.items()}
+    print(table(medians, everyone))
+    if not given.no_store:
+        now = datetime.now(UTC)
+        commit = machine.commit()
+        path = RESULTS / f"tls-{now:%Y-%m-%d-%H%M%S}-{str(commit['commit'])[:10]}.json"
+        kept = {"at": now.isoformat(), "machine": machine.describe(), **commit, "values": found, "medians": medians}
+        path.write_text(json.dumps(kept, indent=1) + "\n")
+        say(f"kept: {path.name}")
+    return 0
+
+
+def prepare(*, build: bool) -> None:
+    """Everything that is needed is there."""
+    for tool, package in (("h2load", "nghttp2-client"), ("openssl", "openssl")):
+        environment.command("sh", "-c", f"command -v {tool}", failure=f"{tool} is missing: install {package}")
+    environment.prepare_python(fresh=False)
+    environment.prepare_swell(None, build)
+
+
+def with_tls(directory: Path) -> list[Server]:
+    """The servers, told to speak TLS with one certificate."""
+    swell = environment.VENV / "bin/swell"
+    environment.command(swell, "cert", "self-signed", "--out", directory, failure="no certificate could be made:")
+    certificate, key = directory / "cert.pem", directory / "key.pem"
+
+    def command(name: str) -> Callable[[str, int, Path], Sequence[str | Path]]:
+        plain = BY_NAME[name].command
+
+        def secure(app: str, port: int, own: Path) -> Sequence[str | Path]:
+            words = plain(app, port, own)
+            if name != "nginx":
+                return [*words, "--ssl-certfile", certificate, "--ssl-keyfile", key]
+            config = own / "nginx.conf"
+            files = f"ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;"
+            text = config.read_text().replace(" backlog=", f" ssl backlog={servers.BACKLOG};\n        {files} #", 1)
+            config.write_text(text)
+            return words
+
+        return secure
+
+    return [replace(BY_NAME[name], command=command(name), tls=True) for name in NAMES]
+
+
+def run(
+    everyone: list[Server], server_core: int, client_core: int, rounds: int, seconds: float
+) -> dict[str, dict[str, list[float]]]:
+    """Every row of every server, in turns."""
+    found: dict[str, dict[str, list[float]]] = {row.name: {one.name: [] for one in everyone} for row in ROWS}
+    for turn in range(rounds):
+        for one in everyone:
+            say(f"round {turn + 1} of {rounds}: {one.title}")
+            with servers.running(one, "bench_app:app", server_core) as server:
+                for row in ROWS:
+                    found[row.name][one.name].append(row.measure(server, client_core, seconds))
+    return found
+
+
+def requests(server: Running, core: int, seconds: float) -> float:
+    """µs of CPU per request on kept connections."""
+    words = ["h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"-D{seconds:.0f}"]
+    before = procs.cpu_seconds(server.process.pid)
+    said = environment.command(
+        *("taskset", "-c", str(core), *words, f"https://{server.address}/"), failure="h2load has failed:"
+    )
+    used = procs.cpu_seconds(server.process.pid) - before
+    status = re.search(r"status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx", said)
+    if status is None or int(status[1]) == 0:
+        raise RigError(f"not every answer was good: {said[-300:]}")
+    return used / int(status[1]) * 1e6
+
+
+def handshakes(server: Running, core: int, seconds: float) -> float:
+    """µs of CPU per connection with a full TLS 1.3 handshake."""
+    words = ["openssl", "s_time", "-connect", server.address, "-new", "-tls1_3", "-time", f"{seconds:.0f}"]
+    before = procs.cpu_seconds(server.process.pid)
+    done = subprocess.run(["taskset", "-c", str(core), *words], capture_output=True, text=True, timeout=60, check=False)
+    used = procs.cpu_seconds(server.process.pid) - before
+    count = re.search(r"(\d+) connections in [\d.]+s;", done.stdout)
+    if count is None or int(count[1]) == 0:
+        raise RigError(f"openssl s_time has failed: {done.stdout[-200:]} {done.stderr[-200:]}")
+    return used / int(count[1]) * 1e6
+
+
+def idle(server: Running, core: int, seconds: float) -> float:
+    """Bytes per connection that has asked once and waits."""
+
+    def asked() -> ssl.SSLSocket:
+        client = trusting_context.wrap_socket(socket.create_connection((servers.HOST, server.port), timeout=20))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        if not client.recv(4096).startswith(b"HTTP/1.1 200"):
+            raise RigError("a connection was not served")
+        return client
+
+    trusting_context = trusting()
+    for client in [asked() for _ in range(50)]:
+        client.close()
+    time.sleep(1)
+    before = procs.memory(server.process.pid).pss
+    kept = [asked() for _ in range(IDLE)]
+    time.sleep(COOL_SECONDS)
+    after = procs.memory(server.process.pid).pss
+    for client in kept:
+        client.close()
+    return (after - before) / IDLE
+
+
+ROWS = (
+    Row("get", "TLS 1.3 keep-alive GET, CPU µs per request", requests),
+    Row("handshake", "TLS 1.3 full handshake, CPU µs per connection", handshakes),
+    Row("idle", "1,000 idle TLS connections, bytes each", idle),
+)
+
+
+def table(medians: dict[str, dict[str, float]], everyone: list[Server]) -> str:
+    """In Markdown, with each server's ratio to Swell."""
+    lines = ["| | " + " | ".join(one.title for one in everyone) + " |", "|---" * (len(everyone) + 1) + "|"]
+    for row in ROWS:
+        ours = medians[row.name][everyone[0].name]
+        cells = [f"{value:,.1f} ({value / ours:.2f}×)" for value in medians[row.name].values()]
+        lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
