@@ -12,7 +12,7 @@ from swell.cli import main
 from swell.supervisor.control.app import ROUTES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
-REMOTE = {"status", "scale", "reload", "restart", "drain", "stop", "explain", "tasks", "dump", "top", "logs"}
+REMOTE = {"status", "scale", "reload", "restart", "drain", "stop", "explain", "tasks", "dump", "top", "logs", "profile"}
 
 
 def test_every_command_and_every_route_is_there() -> None:

@@ -74,6 +74,10 @@ class FakeInsight:
         task = {"id": 1, "name": "Task-1", "state": "waiting", "request": None, "age": None, "awaited_by": []}
         return {"worker": worker, "answered": True, "tasks": [{**task, "coroutine": "work", "stack": []}]}
 
+    async def profile(self, worker: int | None, seconds: float, hz: int, memory: bool) -> dict[str, Any]:
+        self._calls.append(("profile", worker, seconds, hz, memory))
+        return {"worker": worker, "unit": "samples", "frames": [], "stacks": []}
+
     async def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
         self._calls.append(("logs", wanted))
         yield json.dumps({"worker": 1, "lost": 0, "lines": ["a line"]}).encode() + b"\n"

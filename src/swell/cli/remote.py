@@ -90,7 +90,8 @@ class Asked:
 
 def parse(usage: Usage, argv: Sequence[str]) -> Asked | None:
     """Reads the arguments. `None` when help was asked for and printed; raises `UsageError`."""
-    takes = {flag: " " in term for term in {**usage.options, **_INSTANCE} for flag in term.partition(" ")[0].split(",")}
+    terms = [term.split(", ") for term in {**usage.options, **_INSTANCE}]
+    takes = {flag.partition(" ")[0]: " " in names[-1] for names in terms for flag in names}
     takes |= {"-h": False, "--help": False}
     if any(word in ("-h", "--help") for word in argv):
         usage.show()

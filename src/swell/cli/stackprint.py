@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["frame_lines", "innermost", "request_text", "worker_query", "worker_word"]
+__all__ = ["frame_lines", "innermost", "request_text", "short_path", "worker_query", "worker_word"]
 
 from swell.cli.remote import Asked, Usage
 
@@ -19,11 +19,11 @@ def frame_lines(frames: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = []
     for frame in frames:
         code = f": {frame['code']}" if frame["code"] else ""
-        lines.append(f"{_short(frame['file'])}:{frame['line']} in {frame['function']}{code}")
+        lines.append(f"{short_path(frame['file'])}:{frame['line']} in {frame['function']}{code}")
     return lines
 
 
-def _short(path: str) -> str:
+def short_path(path: str) -> str:
     """Relative to here, or from the package on."""
     for marker in ("site-packages/", "dist-packages/"):
         if marker in path:

@@ -21,6 +21,8 @@ __all__ = ["Insight"]
 
 # For the probe to get the GIL and to look. Thousands of tasks take a fifth of a second.
 ANSWER_SECONDS = 3.0
+# Beyond the profile's own time: to gather the stacks, or to take a snapshot of memory.
+PROFILE_SECONDS = 30.0
 # proc_pid_stat(5)
 _STATES = {
     "R": "runs, or waits for a processor", "S": "waits", "D": "waits in the kernel and cannot be interrupted",
@@ -34,6 +36,7 @@ class Insight:
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
         self._logs = Logs(parent)
+        self._profiled: set[int] = set()
 
     def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
         """Log lines from now on."""
@@ -70,9 +73,25 @@ class Insight:
             )
         return {**self._about(found), **document}
 
-    async def _ask(self, worker: Worker, what: str, seconds: float = ANSWER_SECONDS, **more: Any) -> Any:
+    async def profile(self, worker: int | None, seconds: float, hz: int, memory: bool) -> dict[str, Any]:
+        """Where the time or the memory of a worker goes, see `swell.telemetry.profile`. One at a time."""
+        found = self._find(worker)
+        if found.id in self._profiled:
+            raise CommandFailed(f"{found.name} is being profiled already")
+        self._profiled.add(found.id)
         try:
-            return await worker.witness.document(seconds, what, **more)
+            document = await self._ask(
+                found, "profile", seconds + PROFILE_SECONDS, seconds=seconds, hz=hz, memory=memory
+            )
+        finally:
+            self._profiled.discard(found.id)
+        if document is None:
+            raise CommandFailed(f"{found.name} does not answer: native code keeps its interpreter, or it is stopped")
+        return {**self._about(found), **document}
+
+    async def _ask(self, worker: Worker, what: str, patience: float = ANSWER_SECONDS, **more: Any) -> Any:
+        try:
+            return await worker.witness.document(patience, what, **more)
         except Unanswered as error:
             raise CommandFailed(f"{worker.name}: {error}") from None
 

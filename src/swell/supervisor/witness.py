@@ -141,7 +141,7 @@ class Witness:
         except TimeoutError:
             return None
 
-    async def document(self, seconds: float, what: str, **more: Any) -> dict[str, Any] | None:
+    async def document(self, patience: float, what: str, **more: Any) -> dict[str, Any] | None:
         """The answer to one of the probe's longer questions; None when none comes in time. `Unanswered`: the worker
         has failed to give it."""
         self._asked += 1
@@ -150,7 +150,7 @@ class Witness:
         try:
             if not self._probe.send({"do": what, "id": number, **more}, (file,)):
                 return None
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(patience):
                 error = await written
             if error:
                 raise Unanswered(error)

@@ -10,7 +10,7 @@ probe → parent   {"is": "probe", "id": n, "task", "request", "stack", "threads
 Longer questions come with a file, into which the answer is written as JSON: it may be of any size, and nobody waits for
 room in a socket.
 
-parent → probe   {"do": "stacks" or "tasks", "id": n}, and the file's descriptor
+parent → probe   {"do": "stacks", "tasks" or "profile", "id": n}, and the file's descriptor
 probe → parent   {"is": "written", "id": n, "error"}, the error empty when all is well
 """
 
@@ -31,6 +31,7 @@ from types import FrameType
 from typing import Any
 
 from swell.worker.channel import Channel, Message
+from swell.worker.insight.profile import profile
 from swell.worker.insight.scopes import request_line, scope_of
 from swell.worker.insight.slow import SlowTurns
 from swell.worker.insight.stacks import stacks, waiting_frames
@@ -77,7 +78,11 @@ class Probe:
             if orders is None:
                 return
             for order in orders:
-                if order["do"] != "probe":
+                if order["do"] == "profile":
+                    # It takes its time, and is looked at by a thread of its own.
+                    arguments = (order, self._channel.descriptors.popleft())
+                    threading.Thread(target=self._write, args=arguments, name="swell profiler", daemon=True).start()
+                elif order["do"] != "probe":
                     self._write(order, self._channel.descriptors.popleft())
             # Whoever was kept waiting wants to know how things are now.
             for order in [order for order in orders if order["do"] == "probe"][-1:]:
@@ -112,6 +117,8 @@ class Probe:
                 if self.loop is None:
                     return {"answered": False, "tasks": [], "left_out": 0}
                 return tasks(self.loop, self.suspended, self.current())
+            case "profile":
+                return profile(self.loop, order["seconds"], order["hz"], memory=order["memory"])
             case unknown:
                 raise ValueError(f"this worker cannot answer {unknown}")
 

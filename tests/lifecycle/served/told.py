@@ -28,6 +28,21 @@ async def block(seconds: float) -> None:
 
 
 kept: list[asyncio.Task[None]] = []
+hoarded: list[bytearray] = []
+
+
+def once(count: int) -> int:
+    total = 0
+    for number in range(count):
+        total += number
+    return total
+
+
+def three_times(count: int) -> int:
+    total = 0
+    for number in range(3 * count):
+        total += number
+    return total
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -57,6 +72,12 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         case "later":
             await asyncio.sleep(0.05)
             time.sleep(float(rest[0]))  # noqa: ASYNC251 - in a later step
+        case "burn":
+            once(20_000)
+            three_times(20_000)
+        case "hoard":
+            if len(hoarded) < 40_000:
+                hoarded.append(bytearray(2_000))
         case "background":
             kept.append(asyncio.create_task(block(float(rest[0])), name="in the background"))
         case "native":

@@ -19,6 +19,7 @@ _SUMMARIES = {
     "health": "200 while the instance serves, 503 while it starts or ends.",
     "scale": "Set the number of workers, or the range within which it may move.",
     "reload": "Replace all workers by new ones with the code as it is now. Answers when they serve.",
+    "profile": "Where a worker's time goes, or its memory. Answers when the time is over.",
     "restart": "Replace one worker, without loss. Answers when its successor serves.",
     "drain": "End the instance after the configured grace.",
     "stop": "End the instance, gracefully or at once.",
@@ -30,6 +31,9 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "max": {"type": "integer", "minimum": 1, "description": "At most so many."},
     "by": {"type": "integer", "description": "So many more, or fewer."},
     "worker": {**_COUNT, "description": "The worker's id, from the status."},
+    "seconds": {"type": "integer", "minimum": 1, "default": 10, "description": "How long."},
+    "hz": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100, "description": "Looks per second."},
+    "memory": {"type": "boolean", "default": False, "description": "What is allocated, instead of where time goes."},
     "now": {"type": "boolean", "default": False, "description": "Without waiting for anybody."},
 }
 _LAST = {"type": "integer", "minimum": 1, "maximum": EXPLAIN_AT_MOST, "default": EXPLAIN_DEFAULT}

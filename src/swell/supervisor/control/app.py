@@ -10,6 +10,7 @@ on the control socket and `/api/` beside it (`swell.supervisor.admin`).
     POST /v1/scale              {"workers": 4}, {"min": 1, "max": 8} or {"by": 1}
     POST /v1/reload             {}
     POST /v1/restart            {"worker": 3}
+    POST /v1/profile            {"worker": 3, "seconds": 10, "hz": 100, "memory": false}; answers when it is over
     POST /v1/drain              {}
     POST /v1/stop               {} or {"now": true}
 
@@ -44,6 +45,7 @@ Answer = tuple[HTTPStatus, dict[str, Any] | AsyncIterator[bytes]]
 Values = Mapping[str, Any]
 
 EXPLAIN_DEFAULT, EXPLAIN_AT_MOST = 20, 1000
+PROFILE_SECONDS_AT_MOST = 3600
 # A sleeping instance wakes up for the first connection.
 _READY = frozenset({"running", "reloading", "sleeping"})
 
@@ -82,6 +84,16 @@ async def _dump(instance: Instance, values: Values) -> Answer:
 
 async def _tasks(instance: Instance, values: Values) -> Answer:
     return HTTPStatus.OK, await instance.insight.tasks(_worker(values))
+
+
+async def _profile(instance: Instance, values: Values) -> Answer:
+    worker = whole_number(values, "worker", 0, 2**63 - 1) if "worker" in values else None
+    seconds = whole_number({"seconds": 10, **values}, "seconds", 1, PROFILE_SECONDS_AT_MOST)
+    hz = whole_number({"hz": 100, **values}, "hz", 1, 1000)
+    memory = values.get("memory", False)
+    if not isinstance(memory, bool):
+        raise bad_request("memory must be true or false")
+    return HTTPStatus.OK, await instance.insight.profile(worker, seconds, hz, memory)
 
 
 async def _logs(instance: Instance, values: Values) -> Answer:
@@ -174,6 +186,7 @@ ROUTES: Mapping[str, Route] = {
     "health": Route("GET", (), _health),
     "scale": Route("POST", ("workers", "min", "max", "by"), _scale),
     "reload": Route("POST", (), _reload),
+    "profile": Route("POST", ("worker", "seconds", "hz", "memory"), _profile),
     "restart": Route("POST", ("worker",), _restart),
     "drain": Route("POST", (), _drain),
     "stop": Route("POST", ("now",), _stop),

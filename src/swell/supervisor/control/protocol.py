@@ -135,6 +135,9 @@ class Insight(Protocol):
     async def tasks(self, worker: int | None) -> dict[str, Any]:
         """All asyncio tasks of a worker."""
 
+    async def profile(self, worker: int | None, seconds: float, hz: int, memory: bool) -> dict[str, Any]:
+        """Where its time goes in so many seconds, or its memory: a document of `swell.telemetry.profile`."""
+
     def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
         """Log lines of all workers and of the parent from now on, as JSON lines: see `swell.supervisor.logs`."""
 
