@@ -234,3 +234,38 @@ def test_strict_transport_security_is_said_over_tls(backend: Backend) -> None:
             assert response.field(b"strict-transport-security") == b"max-age=31536000; includeSubDomains"
 
     serving(backend, ok, scenario, hsts="365d", hsts_subdomains=True)
+
+
+@pytest.mark.parametrize("step", [0, 1], ids=["at once", "bytewise"])
+def test_the_proxy_protocol_comes_before_the_handshake(backend: Backend, step: int) -> None:
+    async def who(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, f"{scope['client'][0]} {scope['scheme']}".encode())
+
+    async def scenario(server: InProcess) -> None:
+        reader, writer = await asyncio.open_connection(*server.address)
+        peer = Peer()
+        first = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n" + peer.hello()
+        for at in range(0, len(first), step or len(first)):
+            writer.write(first[at : at + (step or len(first))])
+            await writer.drain()
+            await asyncio.sleep(0)
+        peer.incoming.write(await reader.read(65536))
+        await peer.shake_hands(reader, writer)
+        peer.tls.write(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+        writer.write(peer.outgoing.read())
+        assert (await peer.read(reader)).endswith(b"192.0.2.7 https")
+        await leave(writer)
+
+    serving(backend, who, scenario, proxy_protocol_from="127.0.0.1")
+
+
+def test_who_leaves_the_proxy_protocol_out_is_not_heard(backend: Backend) -> None:
+    async def scenario(server: InProcess) -> None:
+        server.log.expect(logging.WARNING, "PROXY")
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(Peer().hello())
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        await leave(writer)
+
+    serving(backend, ok, scenario, proxy_protocol_from="127.0.0.1")
