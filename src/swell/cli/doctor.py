@@ -10,9 +10,10 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
 
+from swell.cli.capacity import capacity, clock, clock_cost_ns, clock_synchronised
+from swell.cli.check import Check
 from swell.cli.options import effective_options
 from swell.cli.output import note
 from swell.cli.version import build_profile, installed, missing_core
@@ -27,21 +28,12 @@ SUMMARY = "check this machine and say what to change"
 _USAGE = """\
 usage: swell doctor [options]
 
-Looks at the build, Python, and what the machine or container grants: CPUs, memory, descriptors, the kernel's queues.
+Looks at the build, Python, and what the machine or container grants: CPUs, memory, threads, descriptors, the kernel's
+queues, the clock; and whether it is enough for the workers that are asked for.
 Says what to change. Takes the options of `swell serve`, because some answers depend on them. Exit code 1 if it could
 not serve."""
 
 _FILES_WANTED = 8192  # what a worker needs for some thousands of connections, and the application's own files
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line. `fail` means that Swell cannot serve here; `advice` says what to change and is empty if all is well."""
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    value: str
-    advice: str = ""
 
 
 def checks(config: Config, machine: Machine) -> Iterator[Check]:
@@ -52,6 +44,7 @@ def checks(config: Config, machine: Machine) -> Iterator[Check]:
     yield from _extras(config)
     yield _cpus(machine)
     yield _memory(machine)
+    yield from capacity(config, machine)
     yield _files(config, machine)
     yield from _queues(config, machine)
 
@@ -82,8 +75,10 @@ def _loop(config: Config) -> Check:
     uvloop = installed("uvloop")
     if config.loop == "uvloop" and uvloop is None:
         return Check("loop", "fail", "uvloop is not installed", "pip install 'swell[uvloop]', or --loop auto")
-    if config.loop == "asyncio" or uvloop is None:
+    if config.loop == "asyncio":
         return Check("loop", "ok", "asyncio")
+    if uvloop is None:
+        return Check("loop", "ok", "asyncio", "uvloop takes less time per request: pip install 'swell[uvloop]'")
     return Check("loop", "ok", f"uvloop {uvloop}")
 
 
@@ -169,7 +164,8 @@ def main(argv: Sequence[str]) -> int:
     if found is None:
         return 0
     effective, extras = found
-    lines = list(checks(effective.config, inspect()))
+    machine = inspect()
+    lines = [*checks(effective.config, machine), clock(machine, clock_cost_ns(), clock_synchronised())]
     failed = any(line.status == "fail" for line in lines)
     if "--json" in extras:
         data = {"can_serve": not failed, "checks": [asdict(line) for line in lines], "notes": effective.notes}

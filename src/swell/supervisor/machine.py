@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Machine", "cpu_quota", "groups", "inspect", "memory_limit", "usable_cores"]
+__all__ = ["Machine", "cpu_quota", "groups", "inspect", "memory_limit", "pids_limit", "usable_cores"]
 
 # cgroup v1 has no word for "unlimited": the limit is then the largest multiple of a page in 63 bits
 _UNLIMITED = 1 << 60
@@ -31,6 +31,8 @@ class Machine:
     somaxconn: int | None
     syn_backlog: int | None
     syn_cookies: bool | None
+    pids_limit: int | None = None
+    clock_source: str | None = None
 
 
 def inspect(root: Path = Path("/")) -> Machine:
@@ -47,6 +49,8 @@ def inspect(root: Path = Path("/")) -> Machine:
         somaxconn=_number(root / "proc/sys/net/core/somaxconn"),
         syn_backlog=_number(root / "proc/sys/net/ipv4/tcp_max_syn_backlog"),
         syn_cookies=None if cookies is None else cookies > 0,
+        pids_limit=pids_limit(root),
+        clock_source=_text(root / "sys/devices/system/clocksource/clocksource0/current_clocksource").strip() or None,
     )
 
 
@@ -77,6 +81,12 @@ def memory_limit(root: Path = Path("/")) -> int | None:
     return min((limit for limit in limits if limit is not None and limit < _UNLIMITED), default=None)
 
 
+def pids_limit(root: Path = Path("/")) -> int | None:
+    """The tightest limit of processes and threads of the control groups around this process."""
+    limits = [_number(group / "pids.max") for controller in ("", "pids") for group in groups(root, controller)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def groups(root: Path, controller: str) -> Iterator[Path]:
     """The directories from our own group up to the top, of cgroup v1's `controller`, or of v2 if it is empty.
 
@@ -86,6 +96,7 @@ def groups(root: Path, controller: str) -> Iterator[Path]:
         "": ("sys/fs/cgroup", "sys/fs/cgroup/unified"),
         "cpu": ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct"),
         "memory": ("sys/fs/cgroup/memory",),
+        "pids": ("sys/fs/cgroup/pids",),
     }[controller]
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
