@@ -72,8 +72,8 @@ def test_everything_is_in_sight(tmp_path: Path, size: tuple[int, int], workers: 
     async def scenario(app: TopApp, pilot: Pilot[None], instance: Running) -> None:
         assert ids(app) == list(range(1, workers + 1))
         table = app.query_one("#workers", DataTable)
+        await until(lambda: table.size.height >= min(workers, 16) + 1)
         assert table.virtual_size.width <= size[0]
-        assert table.size.height >= min(workers, 16) + 1
         assert "main-8000 running" in text(app, "#header")
         await until(lambda: "a burst" in text(app, "#decisions"))
 
