@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*') $(wildcard crates/*/Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test check bench bench-tls bench-soak bench-lifecycle fuzz autobahn h1spec docs format clean
+.PHONY: help build serve test check bench bench-tls bench-soak bench-lifecycle fuzz autobahn h1spec h2spec docs format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ autobahn: $(VENV)/tested ## Autobahn's 517 WebSocket cases; writes docs/autobahn
 
 h1spec: $(VENV)/tested ## uNetworking's h1spec; H1SPEC=DIR names a checkout of it
 	$(BIN)/python tools/h1spec/run.py $(H1SPEC)
+
+h2spec: $(VENV)/tested ## h2spec's 145 cases, in clear text and over TLS (needs h2spec, or Go to build it)
+	$(BIN)/python tools/h2spec/run.py $(ARGS)
 
 docs: build ## Make the tables of options, limits, scaling parameters and metrics anew
 	$(BIN)/python -m swell.config.docs docs
