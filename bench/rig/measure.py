@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rig import load, procs, syscalls
+from rig import h2load, load, procs, syscalls
 from rig.environment import RigError, say
 from rig.scenarios import BY_NAME, Scenario
 from rig.servers import Running, Server, running
@@ -59,6 +59,8 @@ def able(server: Server, scenario: Scenario) -> bool:
     """Whether this server has this feature at all."""
     if scenario.kind.startswith("ws"):
         return server.websocket
+    if scenario.kind == "http2":
+        return server.http2
     return server.applications or scenario.nginx
 
 
@@ -90,7 +92,7 @@ def measure(scenario: Scenario, servers: Sequence[Server], settings: Settings) -
                 memory = procs.memory(one.process.pid)
                 row.rss_bytes, row.pss_bytes = memory.rss, memory.pss
                 _medians(row)
-                if settings.trace_syscalls:
+                if settings.trace_syscalls and scenario.kind != "http2":
                     with _in_turn(one, row):
                         _trace(scenario, one, row, settings)
     return list(rows.values())
@@ -122,7 +124,8 @@ def _failed(row: Row, reason: str) -> None:
 
 def _round(scenario: Scenario, one: Running, row: Row, settings: Settings) -> None:
     core = settings.client_core
-    result = load.window(scenario, one.address, core, one.pids(), settings.seconds, settings.warmup)
+    window = h2load.window if scenario.kind == "http2" else load.window
+    result = window(scenario, one.address, core, one.pids(), settings.seconds, settings.warmup)
     row.rounds.append(asdict(result))
     say(f"  {row.server}: {result.server_cpu_us:.1f} µs, {result.per_second:,.0f}/s")
 

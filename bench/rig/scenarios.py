@@ -6,7 +6,7 @@ Data only. The paths are those of `apps/bench_app.py`, `apps/bench_fastapi.py` a
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["http", "idle", "ws-echo", "ws-broadcast"]
+Kind = Literal["http", "http2", "idle", "ws-echo", "ws-broadcast"]
 
 BROWSER_HEADERS = (
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
@@ -63,6 +63,7 @@ SCENARIOS = (
     ),
     Scenario("pipeline", "pipelined GET, depth 16", ("--depth", "16", *HELLO), nginx=True, syscalls_requests=100_000),
     Scenario("fastapi", "FastAPI JSON", ("--path", "/items/7", "--expect-text", FASTAPI_BODY), app="bench_fastapi:app"),
+    Scenario("http2", "HTTP/2 GET 13 B, 32 × 32 streams", ("-m", "32"), kind="http2", connections=32),
     Scenario("connect", "new connection per request", ("--close", *HELLO), nginx=True, syscalls_requests=5000),
     Scenario(
         "ws-echo",

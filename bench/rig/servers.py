@@ -62,6 +62,8 @@ class Server:
     title: str
     command: Callable[[str, int, Path], Sequence[str | Path]]
     websocket: bool = True
+    http2: bool = False
+    """It speaks HTTP/2 in clear text."""
     applications: bool = True
     """It runs Python applications (nginx does not)."""
     tls: bool = False
@@ -130,12 +132,12 @@ def _nginx(app: str, port: int, directory: Path) -> Sequence[str | Path]:
 
 
 SERVERS = (
-    Server("swell-asyncio", "Swell (asyncio)", _swell("asyncio")),
-    Server("swell-uvloop", "Swell (uvloop)", _swell("uvloop")),
+    Server("swell-asyncio", "Swell (asyncio)", _swell("asyncio"), http2=True),
+    Server("swell-uvloop", "Swell (uvloop)", _swell("uvloop"), http2=True),
     Server("uvicorn", "uvicorn (httptools, uvloop)", _uvicorn),
-    Server("granian", "granian (uvloop)", _granian),
+    Server("granian", "granian (uvloop)", _granian, http2=True),
     Server("gunicorn", "gunicorn -k asgi (uvloop)", _gunicorn),
-    Server("hypercorn", "hypercorn (uvloop)", _hypercorn),
+    Server("hypercorn", "hypercorn (uvloop)", _hypercorn, http2=True),
     Server("fastpysgi", "fastpysgi", _fastpysgi, websocket=False),
     Server("nginx", "nginx (from configuration)", _nginx, websocket=False, applications=False),
 )

@@ -29,6 +29,8 @@ TARGETS = (
     Target("post-1k", "cpu_us", 1 / 2, "uvicorn"),
     Target("post-64k", "cpu_us", 1 / 1.5, "uvicorn"),
     Target("ws-echo", "cpu_us", 1 / 2, "uvicorn"),
+    Target("http2", "cpu_us", 1 / 8, "hypercorn"),
+    Target("http2", "cpu_us", 1 / 1.5, "granian"),
     *(Target("fastapi", "cpu_us", 1.0, peer) for peer in PYTHON_PEERS),
     Target("connect", "per_second", 2.0, "uvicorn", at_least=True),
     Target("idle", "bytes_per_connection", 2048),
