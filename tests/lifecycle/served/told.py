@@ -73,8 +73,8 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             await asyncio.sleep(0.05)
             time.sleep(float(rest[0]))  # noqa: ASYNC251 - in a later step
         case "burn":
-            once(20_000)
-            three_times(20_000)
+            once(150_000)
+            three_times(150_000)
         case "hoard":
             if len(hoarded) < 40_000:
                 hoarded.append(bytearray(2_000))
