@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 from support.certificates import authority, client_context, own_directory, server_files
 from support.http2 import ErrorCodes, http2
 from support.server import ServerProcess, serving
@@ -134,3 +136,34 @@ def test_the_way_to_https_is_told() -> None:
         with http2(("127.0.0.1", port)) as connection:
             response = connection.get("/empty?a")
         assert (response.status, response.get("location")) == (308, f"https://test.example:{server.port}/empty?a")
+
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+WEBSOCKET = """() => new Promise((resolve, reject) => {
+  const socket = new WebSocket(location.href.replace('https', 'wss'));
+  socket.onopen = () => socket.send('from a browser');
+  socket.onmessage = event => resolve(event.data);
+  socket.onerror = () => reject(new Error('no WebSocket'));
+})"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (set CHROMIUM to its path)")
+def test_chromium() -> None:
+    """A page, requests beside each other and a WebSocket, over one HTTP/2 connection."""
+    certificate, key = server_files()
+    options = ("--ssl-certfile", certificate, "--ssl-keyfile", key)
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+    with serving("streams:app", *options, directory=SERVED) as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        page = browser.new_context(ignore_https_errors=True).new_page()
+        page.goto(f"https://localhost:{server.port}/", timeout=SECONDS * 1000)
+        scope = json.loads(page.inner_text("body"))
+        assert (scope["http_version"], scope["scheme"]) == ("2", "https")
+        fetch = "n => fetch('/stream-echo', {method: 'POST', body: String(n).repeat(9999)}).then(got => got.text())"
+        sizes = page.evaluate(
+            f"Promise.all([...Array(30).keys()].map({fetch})).then(all => all.map(one => one.length))"
+        )
+        assert sizes == [9999 * len(str(n)) for n in range(30)]
+        assert page.evaluate(WEBSOCKET) == "from a browser"
+        browser.close()
+        server.wait_for_log(r'"CONNECT / HTTP/2" 200')

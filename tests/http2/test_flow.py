@@ -103,6 +103,17 @@ def test_a_stalled_response_does_not_stall_others(server: ServerProcess) -> None
             assert connection.response(stream).body == b"l" * 1_000_000
 
 
+def test_a_client_that_says_nothing_more_gets_everything(server: ServerProcess) -> None:
+    """More than the server writes at a time, and nothing from the client that would make it look again."""
+    with http2(server.address, window=1 << 24) as connection:
+        connection.h2.increment_flow_control_window(1 << 24)
+        connection.settled()
+        connection.take = False
+        streams = [connection.begin("/large?300000") for _ in range(10)]
+        for stream in streams:
+            assert connection.response(stream).body == b"l" * 300_000
+
+
 def test_a_client_that_reads_slowly_gets_everything(server: ServerProcess) -> None:
     with http2(server.address, receive_buffer=4096) as connection:
         streams = [connection.begin("/large?300000") for _ in range(8)]

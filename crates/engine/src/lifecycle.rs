@@ -138,10 +138,15 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             }
             conn.out.reclaim(spare);
             wake_senders(conn, wakes);
+            // There may be more than the output takes at a time.
+            let more = matches!(&conn.protocol, Protocol::H2(h2) if h2.has_more());
             if conn.protocol_is_sending_last() {
                 finish_sending(inner, key);
             } else if conn.waits_for_output() {
                 inner.again.push(key);
+            }
+            if more {
+                inner.mark_dirty(key);
             }
         }
         Ok((count, Flushed::Blocked)) => {

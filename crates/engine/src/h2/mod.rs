@@ -64,6 +64,11 @@ impl H2 {
         self.pipe.borrow().waiting() >= crate::conn::PIPELINE_MAX
     }
 
+    /// Frames wait for room in the output.
+    pub(crate) fn has_more(&self) -> bool {
+        self.pipe.borrow().stuffed
+    }
+
     /// The connection idles: what it keeps to be quick is given back.
     pub(crate) fn cool(&mut self) {
         self.memos = Vec::new();
