@@ -232,5 +232,5 @@ PATHS = {
     "/": scope_as_json, "*": scope_as_json, "/echo": echo, "/stream-echo": stream_echo, "/early": early,
     "/trailers": trailers, "/hop-by-hop": hop_by_hop, "/empty": empty, "/pieces": pieces, "/large": large,
     "/file": file, "/wait": wait, "/read-later": read_later, "/go": go, "/fail": fail, "/fail-late": fail_late,
-    "/after-the-end": after_the_end, "/_counts": report,
+    "/after-the-end": after_the_end, "/_counts": report, "/favicon.ico": empty,
 }  # fmt: skip
