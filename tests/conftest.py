@@ -1,8 +1,12 @@
 """What holds for every test: servers that tests start keep their files to themselves."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
+
+# A shell starts background jobs with Ctrl-C ignored, which servers would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

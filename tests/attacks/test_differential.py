@@ -158,6 +158,7 @@ def test_the_judgement() -> None:
     assert not is_suspicious([("GET", "")], [("get", "")], [("GET", "")])
 
 
+@pytest.mark.timeout(240)
 def test_no_request_that_both_others_refuse(hostile: Target, node: Node) -> None:
     cases = inputs()
     agreed = 0

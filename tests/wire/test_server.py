@@ -26,7 +26,7 @@ RANDOM = 3
 
 @pytest.fixture(scope="module", params=LOOPS)
 def server(request: pytest.FixtureRequest) -> Iterator[Target]:
-    with target("--timeout-header", "20", loop=request.param) as found:
+    with target("--timeout-header", "20", "--http-version", "1.1", loop=request.param) as found:
         yield found
 
 
