@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::{self, ThreadId};
 
 use pyo3::exceptions::{PyIndexError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -26,13 +27,29 @@ use crate::tls::context::TlsContext;
 use crate::turn;
 
 /// The data plane of one worker: sockets, connections and the ASGI cycle, driven by one event loop on its own thread.
-#[pyclass(unsendable, module = "swell._core")]
+#[pyclass(module = "swell._core")]
 pub(crate) struct Engine {
     core: Option<Rc<Core>>,
+    home: ThreadId,
 }
 
+// SAFETY: `core` is only touched with the GIL held, and by every method but the destructor only on the loop's own thread
+// (`at_home`). The destructor runs where the last reference is dropped, which may be in any thread's garbage collection;
+// nothing of the core is bound to a thread.
+unsafe impl Send for Engine {}
+// SAFETY: as above; a method on another thread gets no further than `at_home`.
+unsafe impl Sync for Engine {}
+
 impl Engine {
+    fn at_home(&self) -> PyResult<()> {
+        if thread::current().id() == self.home {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("the engine belongs to the thread of its event loop"))
+    }
+
     fn core(&self) -> PyResult<&Rc<Core>> {
+        self.at_home()?;
         self.core.as_ref().ok_or_else(|| PyRuntimeError::new_err("the engine is closed"))
     }
 }
@@ -79,7 +96,7 @@ impl Engine {
             inner.handoff = handoff;
             PyResult::Ok(())
         })?;
-        Ok(Self { core: Some(core) })
+        Ok(Self { core: Some(core), home: thread::current().id() })
     }
 
     /// The descriptor that the event loop watches for reading.
@@ -89,6 +106,7 @@ impl Engine {
 
     /// Does what is ready, within a time budget. To be called when `fileno()` is readable.
     fn turn(&self, py: Python<'_>) -> PyResult<()> {
+        self.at_home()?;
         match &self.core {
             Some(core) => turn::turn(py, &Rc::clone(core)),
             None => Ok(()),
@@ -218,6 +236,7 @@ impl Engine {
 
     /// Ends every connection and gives everything back. The engine cannot be used afterwards.
     fn close(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.at_home()?;
         if let Some(core) = self.core.take() {
             core.with(|inner| {
                 inner.board = inner.board.take().filter(Board::is_ours);
