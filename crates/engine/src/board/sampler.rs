@@ -114,7 +114,13 @@ fn run(shared: &Shared, slot: &OwnSlot, mut watched: Watched, mut slow: Option<S
 
 /// The event loop's thread.
 enum Watched {
-    Calls { file: File, epolls: bool },
+    /// `rested`: the CPU time that the thread had used when it was seen waiting.
+    Calls {
+        file: File,
+        epolls: bool,
+        clock: libc::clockid_t,
+        rested: Option<u64>,
+    },
     Clock(CpuShare),
 }
 
@@ -124,7 +130,7 @@ impl Watched {
     fn open(path: &str, clock: libc::clockid_t) -> Self {
         match File::open(path) {
             Ok(file) if file.read_at(&mut [0; 8], 0).is_ok_and(|length| length > 0) => {
-                Self::Calls { file, epolls: false }
+                Self::Calls { file, epolls: false, clock, rested: None }
             }
             _ => Self::Clock(CpuShare::new(clock)),
         }
@@ -133,13 +139,20 @@ impl Watched {
     fn is_busy(&mut self) -> bool {
         match self {
             Self::Clock(share) => share.is_busy(),
-            Self::Calls { file, epolls } => {
+            Self::Calls { file, epolls, clock, rested } => {
+                // Who has used no time since then is still there. The file costs nine times as much as the clock.
+                let used = clock::read_ns(*clock);
+                if *rested == Some(used) {
+                    return false;
+                }
                 let mut line = [0; 128];
-                match file.read_at(&mut line, 0) {
+                let busy = match file.read_at(&mut line, 0) {
                     Ok(length) => busy_by(&line[..length], epolls),
                     // The thread has ended.
                     Err(_) => false,
-                }
+                };
+                *rested = (!busy).then_some(used);
+                busy
             }
         }
     }

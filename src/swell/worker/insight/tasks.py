@@ -26,7 +26,7 @@ __all__ = ["tasks"]
 
 Task = asyncio.Task[Any]
 
-# A task costs some 50 µs, in which others wait for the GIL: a fifth of a second at most.
+# A task costs some 20 µs, in which others wait for the GIL: a tenth of a second at most.
 TASKS_AT_MOST = 4000
 # For the loop to say since when its requests run. It takes no time unless the loop hangs.
 AGES_SECONDS = 0.25
