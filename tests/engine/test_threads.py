@@ -21,9 +21,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
 async def engine(*, closed: bool) -> Engine:
     settings = EngineSettings.of(Config.make(app, lifespan="off"))
-    made = Engine(
-        settings, asyncio.get_running_loop(), app, state=None, context=copy_context(), report=lambda *_: None
-    )
+    made = Engine(settings, asyncio.get_running_loop(), app, state=None, context=copy_context(), report=lambda *_: None)
     if closed:
         made.close()
     return made
@@ -36,9 +34,7 @@ def elsewhere(act: Any) -> None:
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_the_garbage_collector_of_any_thread_may_take_an_engine(
-    closed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_garbage_collector_of_any_thread_may_take_an_engine(closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     complaints: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", complaints.append)
     cycle: list[Any] = [asyncio.run(engine(closed=closed))]
