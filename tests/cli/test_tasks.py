@@ -34,6 +34,12 @@ def test_requests_come_first_and_children_below() -> None:
     ]
 
 
+def test_a_path_stays_on_its_line_and_steers_nothing() -> None:
+    """The path is what a client has sent, percent-decoded."""
+    lines = tree([task(1, request="/\x1b[2J\n\x9b0mGET /forged")])
+    assert lines[1] == r"GET /\u001b[2J\u000a\u009b0mGET /forged  Task-1 waiting"
+
+
 def test_who_waits_in_a_circle_is_shown_once() -> None:
     lines = tree([task(1, 2), task(2, 1), task(3, 99)])
     assert [line.split()[-3] for line in lines if "work" in line and "Task" in line] == ["Task-3", "Task-1", "Task-2"]

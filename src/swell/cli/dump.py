@@ -9,6 +9,7 @@ from typing import Any
 from swell.cli.remote import Usage, parse
 from swell.cli.stackprint import frame_lines, request_text, worker_query, worker_word
 from swell.cli.terminal import emit
+from swell.telemetry.formats import harmless
 
 __all__ = ["SUMMARY", "main"]
 
@@ -48,7 +49,7 @@ def _text(document: Mapping[str, Any]) -> str:
             notes.append(f"runs task {thread['task']}")
         if thread["is_probe"]:
             notes.append("the one that answers")
-        lines += ["", f"thread {thread['thread_id']}: {', '.join(notes)}"]
+        lines += ["", harmless(f"thread {thread['thread_id']}: {', '.join(notes)}", lines=False)]
         lines += [f"  {line}" for line in frame_lines(thread["stack"])]
     if document["left_out"]:
         lines += ["", f"{document['left_out']} more threads"]

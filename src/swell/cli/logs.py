@@ -18,6 +18,7 @@ from swell.cli.terminal import emit, wants_color
 from swell.config.units import read_duration
 from swell.telemetry.follow import ESCAPES
 from swell.telemetry.follow import parse as parse_line
+from swell.telemetry.formats import harmless
 
 __all__ = ["SUMMARY", "Filter", "main"]
 
@@ -112,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
     as_json, color = "--json" in asked.options, wants_color(sys.stdout)
     for batch in asked.client().follow(f"/v1/logs?{chosen.query()}"):
         for line in _lines(batch, chosen, as_json, color):
-            emit(line)
+            emit(line, painted=color and not as_json)
         sys.stdout.flush()
         if end is not None and time.monotonic() >= end:
             break
@@ -146,10 +147,11 @@ def _text(line: str, values: Mapping[str, Any], color: bool) -> str:
         status = "-" if values.get("status") is None else values["status"]
         target = f"{values.get('method', '')} {values.get('path', values.get('request', ''))}".strip()
         name = f" id={values['request_id']}" if values.get("request_id") else ""
-        return f'{time_} {values.get("client", "-")} "{target}" {status} {values.get("duration_ms", 0):.3f}ms{name}'
+        text = f'{time_} {values.get("client", "-")} "{target}" {status} {values.get("duration_ms", 0):.3f}ms{name}'
+        return harmless(text, lines=False)
     logger = "" if values.get("logger") == "swell" else f" {values.get('logger', '')}"
     below = "".join(f"\n{values[name]}" for name in ("exception", "stack") if values.get(name))
-    return f"{time_} {str(values.get('level', '')).upper()}{logger}: {values.get('message', '')}{below}"
+    return harmless(f"{time_} {str(values.get('level', '')).upper()}{logger}: {values.get('message', '')}{below}")
 
 
 def _filter(asked: Asked) -> Filter:

@@ -20,6 +20,7 @@ from swell.cli.stackprint import short_path, worker_word
 from swell.cli.terminal import emit
 from swell.config.units import read_duration
 from swell.errors import SwellError
+from swell.telemetry.formats import harmless
 from swell.telemetry.profile import Hot, flame, from_raw, hottest, trimmed
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ def _text(document: Mapping[str, Any], count: int, width: int) -> list[str]:
         return [*lines, "nothing: the worker had nothing to do, or allocated nothing that stayed"]
     lines.append(f"{'itself':>8} {'in all':>8}  function")
     for hot in hottest(document, count):
-        lines.append(f"{hot.own / total:>8.1%} {hot.total / total:>8.1%}  {hot.function}  {_place(hot)}"[:width])
+        line = f"{hot.own / total:>8.1%} {hot.total / total:>8.1%}  {hot.function}  {_place(hot)}"
+        lines.append(harmless(line, lines=False)[:width])
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["frame_lines", "innermost", "request_text", "short_path", "worker_query", "worker_word"]
 
 from swell.cli.remote import Asked, Usage
+from swell.telemetry.formats import harmless
 
 # Of asyncio and of Swell themselves: where a task waits is told by the frame before.
 _MACHINERY = (f"{os.sep}asyncio{os.sep}", f"{os.sep}swell{os.sep}worker{os.sep}", "uvloop/", "<frozen ")
@@ -19,7 +20,8 @@ def frame_lines(frames: Iterable[Mapping[str, Any]]) -> list[str]:
     lines = []
     for frame in frames:
         code = f": {frame['code']}" if frame["code"] else ""
-        lines.append(f"{short_path(frame['file'])}:{frame['line']} in {frame['function']}{code}")
+        line = f"{short_path(frame['file'])}:{frame['line']} in {frame['function']}{code}"
+        lines.append(harmless(line, lines=False))
     return lines
 
 
@@ -39,10 +41,11 @@ def innermost(frames: Sequence[Mapping[str, Any]], count: int) -> Sequence[Mappi
 
 
 def request_text(request: Mapping[str, Any] | None) -> str:
-    """`GET /x id 0193…`; empty without one."""
+    """`GET /x id 0193…`, on one line whatever the path is; empty without one."""
     if request is None:
         return ""
-    return f"{request['method']} {request['path']}" + (f" id {request['id']}" if request["id"] else "")
+    text = f"{request['method']} {request['path']}" + (f" id {request['id']}" if request["id"] else "")
+    return harmless(text, lines=False)
 
 
 def worker_word(usage: Usage, asked: Asked) -> str:

@@ -163,10 +163,11 @@ def _show(client: Client, before: Mapping[str, Any], interval: float, prefix: st
     time.sleep(interval)
     document = client.status()
     width = max(60, shutil.get_terminal_size().columns)
-    text = table(document, before, time.monotonic() - began, width, color=wants_color(sys.stdout))
+    color = wants_color(sys.stdout)
+    text = table(document, before, time.monotonic() - began, width, color=color)
     if prefix:
         sys.stdout.write(prefix)
-    emit(text)
+    emit(text, painted=color)
     sys.stdout.flush()
     return document
 

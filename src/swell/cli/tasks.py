@@ -10,6 +10,7 @@ from swell.cli.figures import short_seconds
 from swell.cli.remote import Usage, parse
 from swell.cli.stackprint import frame_lines, innermost, request_text, worker_query, worker_word
 from swell.cli.terminal import emit
+from swell.telemetry.formats import harmless
 
 __all__ = ["SUMMARY", "main", "tree"]
 
@@ -80,11 +81,8 @@ def _branch(task: Task, children: Mapping[int, list[Task]], shown: set[int], ful
     shown.add(task["id"])
     request = request_text(task["request"])
     age = "" if task["age"] is None else f" for {short_seconds(task['age'])}"
-    yield (
-        f"{request}  {task['name']} {task['state']}{age}"
-        if request
-        else (f"{task['name']} {task['state']}{age}: {task['coroutine']}")
-    )
+    about = f"{task['name']} {task['state']}{age}"
+    yield harmless(f"{request}  {about}" if request else f"{about}: {task['coroutine']}", lines=False)
     below = [child for child in children.get(task["id"], ()) if child["id"] not in shown]
     frames = task["stack"] if full else innermost(task["stack"], LINES)
     for line in frame_lines(frames):

@@ -6,6 +6,8 @@ import os
 import sys
 from typing import IO
 
+from swell.telemetry.formats import harmless
+
 __all__ = ["colored", "emit", "erase", "rewrites", "wants_color"]
 
 _COLORS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "dim": 2, "bold": 1}
@@ -30,8 +32,10 @@ def erase() -> str:
     return "\r\x1b[K"
 
 
-def emit(text: str) -> None:
-    """Prints lines that may hold what others chose, such as names and request targets: nothing in them moves the
-    cursor, and what the terminal cannot show does not end the command."""
+def emit(text: str, *, painted: bool = False) -> None:
+    """Prints lines that may hold what others chose, such as names and request targets: nothing in them steers the
+    terminal, and what it cannot show does not end the command. `painted`: there are colours in them, and whoever put
+    them there has made the rest harmless."""
     encoding = sys.stdout.encoding or "ascii"
+    text = text if painted else harmless(text)
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

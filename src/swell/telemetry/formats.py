@@ -10,7 +10,7 @@ import logging
 import re
 from datetime import datetime
 
-__all__ = ["JsonFormatter", "TextFormatter", "rfc3339"]
+__all__ = ["JsonFormatter", "TextFormatter", "harmless", "rfc3339"]
 
 _COLORS = {
     logging.DEBUG: "\x1b[2m",
@@ -21,12 +21,20 @@ _COLORS = {
 }
 _RESET = "\x1b[0m"
 # Everything that moves the cursor or steers a terminal; line feeds and tabs make tracebacks readable.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u200e\u200f\ufeff]")
+_STEERING = r"\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u200e\u200f\ufeff"
+_CONTROLS = re.compile(rf"[\x00-\x08{_STEERING}]")
+_CONTROLS_AND_ENDS = re.compile(rf"[\x00-\x0a{_STEERING}]")
 
 
 def rfc3339(record: logging.LogRecord) -> str:
     """RFC 3339, local time with its offset."""
     return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+
+
+def harmless(text: str, *, lines: bool = True) -> str:
+    """Shows what would move the cursor or steer a terminal instead of letting it, escaped as in JSON. With `lines`,
+    line feeds and tabs stay."""
+    return (_CONTROLS if lines else _CONTROLS_AND_ENDS).sub(_escaped, text)
 
 
 def _shown(match: re.Match[str]) -> str:
@@ -74,4 +82,4 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             entry["stack"] = self.formatStack(record.stack_info)
         # JSON itself escapes what is below the space only.
-        return _CONTROLS.sub(_escaped, json.dumps(entry, ensure_ascii=False))
+        return harmless(json.dumps(entry, ensure_ascii=False))
