@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swell.cli.capacity import capacity, clock, clock_cost_ns, clock_synchronised
+from swell.cli.capacity import Connections, capacity, clock, clock_cost_ns, clock_synchronised
 from swell.cli.check import Check
 from swell.config import Config
 from swell.supervisor.machine import Machine, pids_limit
@@ -56,6 +57,41 @@ def test_threads_of_pools_against_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
+    ("workers", "most", "status", "value", "advice"),
+    [
+        (2, 90, "ok", "2 × 15 = 30 of 90 connections", ""),
+        (4, 90, "ok", "4 × 15 = 60 of 90 connections", "a reload has old and new workers side by side, with up to 120"),
+        (8, 90, "warn", "8 × 15 = 120 of 90 connections", "it refuses what is beyond: --workers 6, a smaller pool"),
+        (1, 10, "warn", "1 × 15 = 15 of 10 connections", "it refuses what is beyond: a smaller pool"),
+        ("1..8", 240, "ok", "8 × 15 = 120 of 240 connections", ""),
+        ("1..8", 90, "ok", "6 × 15 = 90 of 90 connections", "the budget holds the workers at 6; a reload"),
+        ("7..8", 90, "warn", "7 × 15 = 105 of 90 connections", "it refuses what is beyond"),
+    ],
+)
+def test_pools_against_the_maximum_of_the_database(
+    workers: int | str, most: int, status: str, value: str, advice: str
+) -> None:
+    config = Config.make("x:app", workers=workers)
+    found = {check.name: check for check in capacity(config, Machine(**FACTS), Connections(15, most))}
+    check = found["database"]
+    assert (check.status, check.value) == (status, value)
+    assert advice in check.advice
+    assert bool(check.advice) == bool(advice)
+    assert not found["threads"].advice
+
+
+def test_the_numbers_of_the_policy_are_taken(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("connections-per-worker = 15\nconnection-budget = 90\n")
+    found = seen(Config.make("x:app", workers="1..4", scale_policy=str(policy)))
+    assert found["database"].value == "4 × 15 = 60 of 90 connections"
+
+
+def test_without_numbers_the_database_is_not_judged() -> None:
+    assert "database" not in seen()
+
+
+@pytest.mark.parametrize(
     ("source", "cost", "synchronised", "status"),
     [
         ("tsc", 40, True, "ok"),
@@ -77,7 +113,7 @@ def test_this_clock_can_be_looked_at() -> None:
     assert clock_synchronised() in (True, False, None)
 
 
-def test_the_tightest_limit_of_threads(tmp_path: Any) -> None:
+def test_the_tightest_limit_of_threads(tmp_path: Path) -> None:
     for name, text in {
         "proc/self/cgroup": "0::/pod/box\n",
         "sys/fs/cgroup/pod/pids.max": "500\n",

@@ -133,10 +133,12 @@ def test_a_debug_build_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (check.status, check.value) == ("warn", "debug")
 
 
-def test_packages_that_the_options_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_the_options_need(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "log.yaml").touch()
     monkeypatch.setattr(doctor, "installed", lambda name: None)
-    found = _by_name(Config(app="m:a", reload=True, interface="wsgi", loop="uvloop"), FINE)
-    assert [found[name].status for name in ("loop", "reload", "wsgi")] == ["fail"] * 3
+    config = Config(app="m:a", reload=True, interface="wsgi", loop="uvloop", otel=True, log_config="log.yaml")
+    found = _by_name(config, FINE)
+    assert [found[name].status for name in ("loop", "reload", "wsgi", "otel", "yaml")] == ["fail"] * 5
     assert "swell[wsgi]" in found["wsgi"].advice
     monkeypatch.setattr(doctor, "installed", lambda name: "1.0")
     found = _by_name(Config(app="m:a", reload=True, interface="wsgi", loop="uvloop"), FINE)
@@ -167,6 +169,15 @@ def test_without_the_native_module_it_cannot_serve(
     out = capsys.readouterr().out
     assert "fail  build" in out
     assert version.missing_core(ImportError("x")).split("(")[0] in out
+
+
+def test_pools_and_the_maximum_of_the_database(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--workers", "8", "--pool-size", "15", "--database-max=90"]) == 0
+    assert "warn  database" in capsys.readouterr().out
+    assert main(["doctor", "--pool-size", "15"]) == 2
+    assert "need each other" in capsys.readouterr().err
+    assert main(["doctor", "--pool-size", "15", "--database-max", "many"]) == 2
+    assert "--database-max must be a number" in capsys.readouterr().err
 
 
 def test_wrong_options_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:

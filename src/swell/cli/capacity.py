@@ -1,5 +1,5 @@
-"""The checks of `swell doctor` that compare what the options ask for with what the machine has: workers against CPUs
-and memory, threads against limits; and the clock. Called by `doctor`.
+"""The checks of `swell doctor` that compare what the options ask for with what there is: workers against CPUs and
+memory, threads against limits, pools of connections against the database's maximum; and the clock. Called by `doctor`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from swell.cli.check import Check
 from swell.config import Config
 from swell.config.units import show_size
+from swell.scaling import read_policy
 from swell.supervisor.machine import Machine
 
-__all__ = ["capacity", "clock", "clock_cost_ns", "clock_synchronised"]
+__all__ = ["Connections", "capacity", "clock", "clock_cost_ns", "clock_synchronised"]
 
 # A worker of an ordinary application shares most of its pages with the others; this much is its own.
 WORKER_MEMORY = 64 << 20
@@ -30,14 +32,27 @@ _SLOW_NS = 500
 _TIME_ERROR = 5
 
 
-def capacity(config: Config, machine: Machine) -> Iterator[Check]:
-    """What the workers need."""
+class Connections(NamedTuple):
+    """What the pool of one worker may open, and what the database takes from all. Only the operator knows both."""
+
+    each: int
+    budget: int
+
+
+def capacity(config: Config, machine: Machine, connections: Connections | None = None) -> Iterator[Check]:
+    """What the workers need. `connections` are those of --scale-policy unless they are given."""
     cpus = min(float(machine.cores), machine.cpu_quota or math.inf)
     bounds = config.workers.within(max(1, int(cpus)))
     most = bounds.maximum or bounds.minimum
     yield _workers(bounds.minimum, most, cpus)
     yield from _memory(most, machine)
-    yield from _threads(config, most, machine)
+    if connections is None:
+        policy = read_policy(config.scale_policy)
+        if policy.connections_per_worker is not None and policy.connection_budget is not None:
+            connections = Connections(int(policy.connections_per_worker), int(policy.connection_budget))
+    yield _threads(config, most, machine, budgeted=connections is not None)
+    if connections is not None:
+        yield _database(connections, bounds.minimum, most)
 
 
 def _workers(least: int, most: int, cpus: float) -> Check:
@@ -63,7 +78,7 @@ def _memory(most: int, machine: Machine) -> Iterator[Check]:
         yield Check("memory each", "ok", value)
 
 
-def _threads(config: Config, most: int, machine: Machine) -> Iterator[Check]:
+def _threads(config: Config, most: int, machine: Machine, *, budgeted: bool) -> Check:
     executor = min(32, (os.cpu_count() or 1) + 4)  # what asyncio and concurrent.futures take
     pools = [f"asyncio.to_thread {executor}", f"anyio {ANYIO_THREADS}"]
     each = executor + ANYIO_THREADS
@@ -76,9 +91,28 @@ def _threads(config: Config, most: int, machine: Machine) -> Iterator[Check]:
             f"the limit of processes and threads is {machine.pids_limit}: raise it to {needed} (TasksMax= in the"
             " systemd unit, --pids-limit for docker), or have fewer"
         )
-        yield Check("threads", "warn", value, advice)
-        return
-    yield Check("threads", "ok", value, "each may hold a connection: keep the database's limit above what they open")
+        return Check("threads", "warn", value, advice)
+    if budgeted:
+        return Check("threads", "ok", value)
+    advice = "each may hold a database connection: --pool-size and --database-max compare those with what it takes"
+    return Check("threads", "ok", value, advice)
+
+
+def _database(connections: Connections, least: int, most: int) -> Check:
+    each, budget = connections
+    room = budget // each
+    if least > room:
+        value = f"{least} × {each} = {least * each} of {budget} connections"
+        fewer = f"--workers {room}, " if room else ""
+        advice = f"it refuses what is beyond: {fewer}a smaller pool in each worker, or a larger maximum there"
+        return Check("database", "warn", value, advice)
+    few = min(most, room)
+    advice = f"the budget holds the workers at {few}" if few < most else ""
+    if 2 * few * each > budget:
+        # Replacing comes before removing.
+        beside = f"a reload has old and new workers side by side, with up to {2 * few * each} connections"
+        advice = f"{advice}; {beside}" if advice else beside
+    return Check("database", "ok", f"{few} × {each} = {few * each} of {budget} connections", advice)
 
 
 def clock(machine: Machine, cost: int, synchronised: bool | None) -> Check:

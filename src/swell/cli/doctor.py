@@ -9,16 +9,17 @@ import json
 import platform
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from swell.cli.capacity import capacity, clock, clock_cost_ns, clock_synchronised
+from swell.cli.capacity import Connections, capacity, clock, clock_cost_ns, clock_synchronised
 from swell.cli.check import Check
 from swell.cli.options import effective_options
 from swell.cli.output import note
 from swell.cli.version import build_profile, installed, missing_core
 from swell.config import Config
 from swell.config.units import show_size
+from swell.errors import ConfigError
 from swell.supervisor.machine import Machine, inspect
 
 __all__ = ["SUMMARY", "Check", "checks", "main"]
@@ -29,14 +30,20 @@ _USAGE = """\
 usage: swell doctor [options]
 
 Looks at the build, Python, and what the machine or container grants: CPUs, memory, threads, descriptors, the kernel's
-queues, the clock; and whether it is enough for the workers that are asked for.
+queues, the clock; and whether it is enough for the workers that are asked for. With --pool-size and --database-max,
+or their like in --scale-policy, also whether the database takes the connections of all workers.
 Says what to change. Takes the options of `swell serve`, because some answers depend on them. Exit code 1 if it could
 not serve."""
 
+_FLAGS = {
+    "--json": "Print JSON for machines.",
+    "--pool-size NUMBER": "Database connections that one worker may open, overflow included.",
+    "--database-max NUMBER": "Connections that the database takes from all of them.",
+}
 _FILES_WANTED = 8192  # what a worker needs for some thousands of connections, and the application's own files
 
 
-def checks(config: Config, machine: Machine) -> Iterator[Check]:
+def checks(config: Config, machine: Machine, connections: Connections | None = None) -> Iterator[Check]:
     """All of them, in the order of printing."""
     yield _build()
     yield _python()
@@ -44,7 +51,7 @@ def checks(config: Config, machine: Machine) -> Iterator[Check]:
     yield from _extras(config)
     yield _cpus(machine)
     yield _memory(machine)
-    yield from capacity(config, machine)
+    yield from capacity(config, machine, connections)
     yield _files(config, machine)
     yield from _queues(config, machine)
 
@@ -88,6 +95,10 @@ def _extras(config: Config) -> Iterator[Check]:
         yield _extra("reload", "watchfiles")
     if config.interface == "wsgi":
         yield _extra("wsgi", "a2wsgi")
+    if config.otel:
+        yield _extra("otel", "opentelemetry-exporter-otlp-proto-http")
+    if isinstance(config.log_config, str) and config.log_config.endswith((".yaml", ".yml")):
+        yield _extra("yaml", "PyYAML")
 
 
 def _extra(extra: str, distribution: str) -> Check:
@@ -158,14 +169,31 @@ def _queues(config: Config, machine: Machine) -> Iterator[Check]:
             yield Check("syn backlog", "ok", f"{machine.syn_backlog}{cookies}")
 
 
+def _connections(given: Mapping[str, str]) -> Connections | None:
+    words = [given.get(flag) for flag in ("--pool-size", "--database-max")]
+    if words == [None, None]:
+        return None
+    if None in words:
+        raise ConfigError("--pool-size and --database-max need each other: give both")
+    numbers = []
+    for flag, word in zip(("--pool-size", "--database-max"), words, strict=True):
+        if word is None or not (word.isascii() and word.isdigit() and 0 < int(word) < 10**9):
+            raise ConfigError(f"{flag} must be a number from 1 on, not {word}")
+        numbers.append(int(word))
+    return Connections(*numbers)
+
+
 def main(argv: Sequence[str]) -> int:
     """Prints the lines; 1 if one of them fails."""
-    found = effective_options(argv, _USAGE, {"--json": "Print JSON for machines."})
+    found = effective_options(argv, _USAGE, _FLAGS)
     if found is None:
         return 0
     effective, extras = found
     machine = inspect()
-    lines = [*checks(effective.config, machine), clock(machine, clock_cost_ns(), clock_synchronised())]
+    lines = [
+        *checks(effective.config, machine, _connections(extras)),
+        clock(machine, clock_cost_ns(), clock_synchronised()),
+    ]
     failed = any(line.status == "fail" for line in lines)
     if "--json" in extras:
         data = {"can_serve": not failed, "checks": [asdict(line) for line in lines], "notes": effective.notes}
