@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from swell import __version__
 from swell.metrics.store import Store
@@ -22,15 +22,19 @@ from swell.supervisor.backlog import Backlog
 from swell.supervisor.memory import resident
 from swell.supervisor.slots import Slots
 from swell.supervisor.workers import State, Worker
-from swell.telemetry.metrics import SUMMED, Snapshot, Totals, WorkerReading
+from swell.telemetry.metrics import RESTS, SUMMED, Snapshot, Totals, WorkerReading, rest
 
 if TYPE_CHECKING:
     from swell.supervisor.parent import Parent
 
 __all__ = ["Meter", "cause_of"]
 
+Cause = Literal[
+    "memory", "age", "requests", "stuck", "command", "reload", "scaled down",
+    "failed start", "crash", "late to end", "ending", "by itself",
+]  # fmt: skip
 # In the reasons that the parent gives for the end of a worker, and the word for it in the metrics.
-_CAUSES = (
+_CAUSES: tuple[tuple[str, Cause], ...] = (
     ("--limit-max-rss", "memory"),
     ("--limit-max-age", "age"),
     ("limit_max_requests", "requests"),
@@ -41,11 +45,12 @@ _CAUSES = (
 )
 
 
-def cause_of(worker: Worker, state: State, ending: bool) -> str:
+def cause_of(worker: Worker, state: State, ending: bool) -> Cause:
     """Why a worker has ended, in a word of which there are few. `state` is the one that it was in."""
     if state is State.STARTING:
         return "ending" if ending else "failed start"
-    named = next((word for text, word in _CAUSES if text in worker.condemned or text in worker.cause), "")
+    found = (word for text, word in _CAUSES if text in worker.condemned or text in worker.cause)
+    named: Cause | None = next(found, None)
     if worker.condemned:
         return named or "stuck"
     if state is State.READY:
@@ -61,11 +66,13 @@ class Meter:
     def __init__(self, slots: Slots, backlog: Backlog) -> None:
         self.ended = Totals()
         self.starts = 0
-        self.exits: Counter[str] = Counter()
+        # From the beginning: a series that appears with its first crash has not risen in the eyes of Prometheus.
+        self.exits: Counter[str] = Counter(dict.fromkeys(get_args(Cause), 0))
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.last = ("", "")
         self._started = time.time()
         self._cpu = 0.0  # of the parents before this one, in seconds
+        self._rests: dict[str, int] = {}
         self._board = slots.board
         self._metrics = slots.metrics
         self._backlog = backlog
@@ -91,6 +98,7 @@ class Meter:
             "totals": self.ended.plus(self._workers(parent.workers)).dump(),
             "starts": self.starts,
             "exits": self.exits,
+            "rests": self._rests,
             "decisions": [[*of, number] for of, number in self.decisions.items()],
             "started": self._started,
             "cpu": self._cpu + time.process_time(),
@@ -107,6 +115,7 @@ class Meter:
             before = Totals.load(said["totals"])
             self.ended.merge(before)
             self.starts += int(said["starts"])
+            self._rests.update({str(name): int(number) for name, number in said.get("rests", {}).items()})
             self.exits.update({str(cause): int(number) for cause, number in said["exits"].items()})
             for rule, direction, number in said["decisions"]:
                 self.decisions[str(rule), str(direction)] += int(number)
@@ -117,6 +126,9 @@ class Meter:
 
     def snapshot(self, parent: Parent) -> Snapshot:
         """Everything, as it is now."""
+        workers = self._workers(parent.workers)
+        for name in RESTS:
+            self._rests[name] = max(self._rests.get(name, 0), rest(name, self.ended, workers))
         return Snapshot(
             version=__version__,
             started=self._started,
@@ -125,7 +137,8 @@ class Meter:
             minimum=parent.minimum,
             maximum=parent.maximum,
             generation=parent.generation.number,
-            workers=self._workers(parent.workers),
+            workers=workers,
+            rests=self._rests,
             application={w.seat.slot: self._metrics.read(w.seat.slot) for w in parent.workers.values()},
             application_ended=self._metrics.read(self._metrics.ended),
             ended=self.ended,

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from swell.telemetry.metrics.application import SUMMED
 from swell.telemetry.metrics.families import all_families, families
-from swell.telemetry.metrics.readings import Queue, Snapshot, Totals, WorkerReading
+from swell.telemetry.metrics.readings import RESTS, Queue, Snapshot, Totals, WorkerReading, rest
 from swell.telemetry.metrics.text import Family, Histogram, expose, negotiate
 
 __all__ = [
-    "SUMMED", "Family", "Histogram", "Queue", "Snapshot", "Totals", "WorkerReading", "all_families", "expose",
-    "families", "negotiate",
+    "RESTS", "SUMMED", "Family", "Histogram", "Queue", "Snapshot", "Totals", "WorkerReading", "all_families", "expose",
+    "families", "negotiate", "rest",
 ]  # fmt: skip

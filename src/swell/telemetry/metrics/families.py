@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from swell._core import DURATION_BOUNDS
 from swell.telemetry.metrics.application import application_families
-from swell.telemetry.metrics.readings import COUNTERS, Kind, Snapshot, Totals, WorkerReading
+from swell.telemetry.metrics.readings import COUNTERS, Kind, Snapshot, Totals, WorkerReading, rest
 from swell.telemetry.metrics.text import Family, Histogram
 
 __all__ = ["STATES", "all_families", "families"]
@@ -80,14 +80,14 @@ def _requests(totals: Totals, snapshot: Snapshot) -> Iterator[Family]:
     yield responses
     refused = Family("swell_requests_refused", "counter", "Requests that the server refused by itself.")
     refused.add(count["overloaded"], [("reason", "overload")])
-    yield refused.add(max(0, count["refused"] - count["overloaded"]), [("reason", "request")])
+    yield refused.add(_rest(snapshot, "refused_requests"), [("reason", "request")])
     yield _counter("swell_timeouts", "Time-outs that ended a request or a connection.", count["timed_out"])
     errors = "Exceptions that left the application."
     yield _counter("swell_application_errors", errors, count["application_errors"])
     faults = "Failures inside the server that cost a connection; please report them."
     yield _counter("swell_engine_faults", faults, count["engine_faults"])
     handshakes = Family("swell_tls_handshakes", "counter", "Completed TLS handshakes.")
-    handshakes.add(max(0, count["handshakes"] - count["handshakes_resumed"]), [("resumed", "no")])
+    handshakes.add(_rest(snapshot, "handshakes_in_full"), [("resumed", "no")])
     yield handshakes.add(count["handshakes_resumed"], [("resumed", "yes")])
     failed = Family("swell_tls_handshakes_failed", "counter", "TLS handshakes that failed, by reason.")
     for name in COUNTERS:
@@ -136,7 +136,7 @@ def _loops(totals: Totals, snapshot: Snapshot) -> Iterator[Family]:
     ).add(_powers(totals.histograms["loop_lag"], count["loop_lag_ns"]))
     looks = Family("swell_loop_samples", "counter", "Looks at the event loops' threads: were they busy or waiting?")
     looks.add(count["busy_samples"], [("state", "busy")])
-    yield looks.add(max(0, count["samples"] - count["busy_samples"]), [("state", "waiting")])
+    yield looks.add(_rest(snapshot, "waiting_samples"), [("state", "waiting")])
     yield _counter("swell_gc_pauses", "Pauses for the collection of garbage.", count["gc_pauses"])
     pauses = "Time in these pauses."
     yield _counter("swell_gc_pause_seconds", pauses, count["gc_pause_ns"] / 1e9, "seconds")
@@ -205,6 +205,10 @@ def _instance(totals: Totals, snapshot: Snapshot) -> Iterator[Family]:
     yield _counter("swell_parent_cpu_seconds", "CPU time of the parent.", snapshot.cpu, "seconds")
     memory = "Resident memory of the parent."
     yield Family("swell_parent_resident_memory_bytes", "gauge", memory, "bytes").add(snapshot.rss)
+
+
+def _rest(snapshot: Snapshot, name: str) -> int:
+    return snapshot.rests.get(name) or rest(name, snapshot.ended, snapshot.workers)
 
 
 def _counter(name: str, text: str, value: float, unit: str = "") -> Family:

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BUCKETS", "COUNTERS", "HISTOGRAMS", "OTHER", "Kind", "Queue", "Snapshot", "Totals", "WorkerReading"]
+__all__ = [
+    "BUCKETS", "COUNTERS", "HISTOGRAMS", "OTHER", "RESTS", "Kind", "Queue", "Snapshot", "Totals", "WorkerReading",
+    "rest",
+]  # fmt: skip
 
 # Method, scheme, version, status, route.
 Kind = tuple[str, str, str, int, str]
@@ -28,6 +31,14 @@ COUNTERS = (
         "internal",
     )),
 )  # fmt: skip
+# Counters that are the difference of two. A worker counts each of the two at a moment of its own, so that the
+# difference of what is read in between may be too small: it is to be kept from falling, which to Prometheus is a
+# restart from zero.
+RESTS = {
+    "waiting_samples": ("samples", "busy_samples"),
+    "refused_requests": ("refused", "overloaded"),
+    "handshakes_in_full": ("handshakes", "handshakes_resumed"),
+}
 HISTOGRAMS = ("dispatch_delay", "loop_lag")
 BUCKETS = 32
 # The scoreboard's own label for what there are too many of.
@@ -118,6 +129,13 @@ class WorkerReading:
     requests: Sequence[tuple[Kind, Sequence[int], int]] = ()
 
 
+def rest(name: str, ended: Totals, workers: Iterable[WorkerReading]) -> int:
+    """The difference, as far as it is known."""
+    whole, part = RESTS[name]
+    living: int = sum(worker.slot[whole] - worker.slot[part] for worker in workers)
+    return max(0, ended.counters[whole] - ended.counters[part] + living)
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """Connections that wait to be accepted on one address, and how many may."""
@@ -130,7 +148,8 @@ class Queue:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One moment. `started` is Unix time; `exits` are counted by cause, `decisions` by (rule, direction), `last` is the
-    rule and the guard of the latest one; `cpu` in seconds and `rss` in bytes are the parent's own;
+    rule and the guard of the latest one; `rests` are the differences at their highest so far, those of this moment
+    where they are not given; `cpu` in seconds and `rss` in bytes are the parent's own;
     `application` are its own metrics, by slot."""
 
     version: str
@@ -147,6 +166,7 @@ class Snapshot:
     decisions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     last: tuple[str, str] = ("", "")
     queues: Sequence[Queue] = ()
+    rests: Mapping[str, int] = field(default_factory=dict)
     cpu: float = 0.0
     rss: int = 0
     application: Mapping[int, Mapping[bytes, Sequence[float]]] = field(default_factory=dict)
