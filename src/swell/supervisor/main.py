@@ -214,7 +214,11 @@ class _Instance:
 
 def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template | None:
     """A process that imports the application, to be forked; None where each worker is to do that by itself."""
-    if not become_subreaper() or config.spawn == "fresh":
+    if config.spawn == "fresh":
+        log.info("each worker gets a fresh interpreter: --spawn fresh")
+        return None
+    if not become_subreaper():
+        log.info("each worker gets a fresh interpreter: this system lets nobody adopt what a template has forked")
         return None
     if callable(config.app) and not can_fork_here():
         raise StartupError(

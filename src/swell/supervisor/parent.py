@@ -169,7 +169,16 @@ class Parent:
             template.close()
             raise
         else:
-            log.debug("the application was imported in %.3f s; workers are forked from there", template.seconds)
+            log.info(
+                "workers are forked from a process that has imported the application in %.2f s: %s",
+                template.seconds,
+                self._why_forked(),
+            )
+
+    def _why_forked(self) -> str:
+        if callable(self.config.app):
+            return "it was given as an object"
+        return "--spawn fork" if self.config.spawn == "fork" else "it started no threads and opened no connections"
 
     def begin(self) -> None:
         """The trial is over: this parent serves from now on."""
