@@ -26,6 +26,14 @@ def test_every_option_stands_in_the_table() -> None:
         assert f"| `{foreign.flag}` |" in text
 
 
+def test_every_limit_stands_in_its_table() -> None:
+    text = pages()["limits.md"]
+    no_limits = {"ws_per_message_deflate"}
+    limits = [option for option in OPTIONS.values() if option.section in ("Limits", "Time-outs", "WebSocket")]
+    for option in limits:
+        assert (f"| `{option.flag}` |" in text) is (option.name not in no_limits), option.name
+
+
 def test_check_tells_stale_pages_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check", str(tmp_path)]) == 1
     assert list(tmp_path.iterdir()) == []

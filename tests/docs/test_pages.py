@@ -37,6 +37,13 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_every_part_of_the_engine_stands_in_its_table() -> None:
+    table = (ROOT / "crates/engine/README.md").read_text(encoding="utf-8")
+    for part in (ROOT / "crates/engine/src").iterdir():
+        if part.name != "lib.rs":
+            assert f"`{part.name}{'/' if part.is_dir() else ''}`" in table, part.name
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/asgi.md", "docs/operating.md", "docs/security.md"])
 def test_options_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -47,7 +47,7 @@ class Application:
         choice("auto", "asyncio", "uvloop"),
         "auto",
         "Event loop; auto takes uvloop if it is installed.",
-        uvicorn="uvicorn also takes zuvloop and loop factories",
+        uvicorn="uvicorn also takes none, zuvloop and loop factories",
     )
     eager_start: bool = option(
         flag(),

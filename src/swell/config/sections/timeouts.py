@@ -72,6 +72,7 @@ class Timeouts:
         10.0,
         "Time from the first read of a body before --body-rate-min is enforced.",
         why="A lossy mobile network may pause for seconds before it flows.",
+        answer="--body-rate-min counts",
     )
     timeout_graceful_shutdown: float | None = option(
         off(duration(zero=True)),

@@ -50,6 +50,7 @@ class WebSocket:
         20.0,
         "Time between the pings that are sent on an open connection.",
         why="Below the idle time-out of common proxies, 60 s, so that quiet connections live.",
+        answer="a ping is sent",
     )
     ws_ping_timeout: float | None = option(
         off(duration()),
