@@ -22,7 +22,8 @@ from attacks.target import Target, target
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 
 #: (system call, error): what the kernel may really answer there. EAGAIN is not among them: with it goes a promise to
-#: report the socket again, which an injected one breaks.
+#: report the socket again, which an injected one breaks. Nor is `mmap`: whoever is refused memory in native code ends,
+#: and another worker takes its place.
 FAILURES = [
     ("accept4", "ECONNABORTED"),
     ("accept4", "EMFILE"),
@@ -47,6 +48,11 @@ FAILURES = [
     ("setsockopt", "EINVAL"),
     ("getsockname", "ENOBUFS"),
     ("ioctl", "ENOTTY"),
+    ("openat", "EMFILE"),
+    ("openat", "EACCES"),
+    ("sendfile", "EIO"),
+    ("sendfile", "ENOMEM"),
+    ("sendfile", "EINTR"),
 ]
 
 
@@ -87,7 +93,7 @@ def attempt(hostile: Target, turn: int) -> bool:
     host = b" HTTP/1.1\r\nHost: a.example\r\n"
     try:
         with connected(hostile.address) as connection:
-            match turn % 5:
+            match turn % 6:
                 case 0:
                     http(connection, b"GET /odd/body-bytes" + host + b"\r\n")
                 case 1:
@@ -98,6 +104,8 @@ def attempt(hostile: Target, turn: int) -> bool:
                     http(connection, b"GET /stream/10" + host + b"\r\n")
                 case 4:
                     websocket(connection)
+                case 5:
+                    http(connection, b"GET /file" + host + b"\r\n")
     except (Closed, ConnectionError):
         return False
     return True
@@ -114,12 +122,12 @@ def test_nth_failure(hostile: Target, call: str, error: str) -> None:
     assert hostile.is_serving()
     fds, tasks = descriptors(hostile.worker), hostile.state()["tasks"]
     with failing(hostile, call, error, "2+3"):
-        outcomes = [attempt(hostile, turn) for turn in range(15)]
+        outcomes = [attempt(hostile, turn) for turn in range(18)]
     if error == "EINTR":
         assert all(outcomes), "an interrupted call is made again"
     wait_until(lambda: descriptors(hostile.worker) <= fds, "the descriptors are back")
     wait_until(lambda: hostile.state()["tasks"] <= tasks, "the tasks have ended")
-    assert all(attempt(hostile, turn) for turn in range(5))
+    assert all(attempt(hostile, turn) for turn in range(6))
     hostile.seen()
 
 

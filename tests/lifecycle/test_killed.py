@@ -15,7 +15,9 @@ from support.steady_report import Loss
 
 from lifecycle.running import Instance, instance
 
-KILLS = 7
+KILLS = 20
+# What may lie between the two counts: see below.
+ODD = KILLS // 3
 INTERVAL = 1.0
 # The load's own thread may notice an end late when both cores are busy.
 NOTICED = 5.0
@@ -55,7 +57,7 @@ def test_a_worker_killed_each_second() -> None:
     rng = random.Random(7)
     kills: list[Kill] = []
     with instance() as running:
-        with steady_load(running.address) as load:
+        with steady_load(running.address, seconds=100) as load:
             load.wait_answers(200)
             due = time.monotonic()
             for _ in range(KILLS):
@@ -74,8 +76,8 @@ def test_a_worker_killed_each_second() -> None:
         sessions = [loss for loss in report.lost if loss.kind == "websocket"]
         requests = [loss for loss in report.lost if loss.kind != "websocket" and not loss.unread]
         assert len(sessions) == sum(one.sessions for one in kills), report
-        assert 0 <= sum(one.requests for one in kills) - len(requests) <= 2, f"{kills}\n{report}"
-        assert len(report.lost) - len(sessions) - len(requests) <= 2, f"unread on new connections\n{report}"
+        assert 0 <= sum(one.requests for one in kills) - len(requests) <= ODD, f"{kills}\n{report}"
+        assert len(report.lost) - len(sessions) - len(requests) <= ODD, f"unread on new connections\n{report}"
         deaths = re.findall(r"ERROR: worker \d+ .*died: SIGKILL.*", running.server.log)
         assert len(deaths) == KILLS
         counts = [re.search(r"; (\d+) requests? lost", line) for line in deaths]

@@ -152,6 +152,15 @@ async def large(scope: Message, receive: Receive, send: Send) -> None:
     await answer(send, b"x" * int(scope["path"].split("/")[2]))
 
 
+async def file(scope: Message, receive: Receive, send: Send) -> None:
+    """This file, by path; a few words where it cannot be opened."""
+    await send({"type": START, "status": 200, "headers": []})
+    try:
+        await send({"type": "http.response.pathsend", "path": __file__})
+    except OSError:
+        await send({"type": BODY, "body": b"not now"})
+
+
 async def stream(scope: Message, receive: Receive, send: Send) -> None:
     """So many pieces of 64 KiB; counts those that `send()` took."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -322,6 +331,7 @@ ROUTES: dict[str, Callable[[Message, Receive, Send], Awaitable[None]]] = {
     "immortal": immortal,
     "late-stall": late_stall,
     "large": large,
+    "file": file,
     "stream": stream,
     "slow-reader": slow_reader,
     "stubborn": stubborn,
