@@ -9,6 +9,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+import pytest
 from support.kernel import wait_until
 from support.steady import steady_load
 from support.steady_report import Loss
@@ -53,6 +54,7 @@ def kill(running: Instance, victim: int) -> Kill:
     return found
 
 
+@pytest.mark.timeout(150)
 def test_a_worker_killed_each_second() -> None:
     rng = random.Random(7)
     kills: list[Kill] = []
