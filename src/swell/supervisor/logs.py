@@ -32,6 +32,8 @@ SILENCE_SECONDS = 2.0
 # How often it is looked for workers that are new.
 LOOK_SECONDS = 0.25
 READ = 64 * 1024
+# Taps that are read to their end after others have taken their place; a worker that hangs does not end its own.
+LEAVING_MAX = 256
 
 
 @dataclass(eq=False)
@@ -63,6 +65,7 @@ class Logs:
         self._parent = parent
         self._followers: list[Follower] = []
         self._taps: dict[int, _Tap] = {}
+        self._leaving: list[_Tap] = []
         self._wanted: Wanted | None = None
         self._own: Sending | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -105,7 +108,14 @@ class Logs:
         if self._own is not None:
             self._own.detach()
             self._own = None
-        for tap in list(self._taps.values()):
+        if wanted is None:
+            for tap in self._taps.values():
+                tap.end()
+        # The order for the next tap ends this one; what is in it already is still to come.
+        before = [tap for tap in (*self._leaving, *self._taps.values()) if tap.is_open]
+        self._taps.clear()
+        self._leaving = [] if wanted is None else before[-LEAVING_MAX:]
+        for tap in before[: len(before) - len(self._leaving)]:
             tap.close()
         if wanted is None:
             if self._looking is not None:
@@ -125,13 +135,11 @@ class Logs:
             self._tap_new()
 
     def _tap_new(self) -> None:
+        self._taps = {of: tap for of, tap in self._taps.items() if tap.is_open or not tap.has_ended}
         for worker in self._parent.workers.values():
             if worker.pid is not None and worker.state is not State.ENDED and worker.id not in self._taps:
                 assert self._wanted is not None
                 self._taps[worker.id] = _Tap(self, worker, self._wanted)
-
-    def gone(self, worker: int) -> None:
-        self._taps.pop(worker, None)
 
     def spread(self, worker: int, data: bytes) -> None:
         lines = data.decode("utf-8", "replace").splitlines()
@@ -188,10 +196,21 @@ class _Tap:
         end.close()
         del self._ends[end]
 
+    @property
+    def is_open(self) -> bool:
+        return bool(self._ends)
+
+    @property
+    def has_ended(self) -> bool:
+        """Its worker has."""
+        return self._worker.state is State.ENDED
+
+    def end(self) -> None:
+        """Has the worker close its ends; one that hangs notices with its next line."""
+        if not self.has_ended:
+            self._worker.channel.send({"do": "untap"})
+
     def close(self) -> None:
-        """The worker notices, at the latest with its next line."""
+        """Nobody listens any more."""
         for end in list(self._ends):
             self._drop(end)
-        if self._worker.state is not State.ENDED:
-            self._worker.channel.send({"do": "untap"})
-        self._logs.gone(self._worker.id)

@@ -215,6 +215,10 @@ impl AccessLog {
 
     /// From now on somebody follows, or nobody any more.
     pub(crate) fn set_tap(&mut self, tap: Option<Tap>) {
+        if let Some(before) = &mut self.tap {
+            // Lines since the last turn. Whether anybody still takes them makes no difference now.
+            let _ = before.send(self.format);
+        }
         self.tap = tap;
     }
 
