@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -56,7 +57,8 @@ def three_to_one(functions: dict[str, int]) -> None:
     """Give or take what chance does to a hundred samples."""
     once, three_times = functions.get("once", 0), functions.get("three_times", 0)
     assert once + three_times > 60, functions
-    assert 1.6 < three_times / max(once, 1) < 6, functions
+    # Of 60 looks, 4 or 28 would be at the function that gets 15 once in ten thousand times.
+    assert 1.2 < three_times / max(once, 1) < 12, functions
 
 
 def profiled(server: Told, *options: str) -> dict[str, Any]:
@@ -118,6 +120,28 @@ def test_the_page_is_written_where_it_was_asked_for(server: Told, tmp_path: Path
 def test_one_at_a_time_and_only_where_somebody_is() -> None:
     with told("--no-access-log") as server:
         refused(server)
+
+
+def is_profiled(server: Told) -> bool:
+    threads = json.loads(server.command("dump", "--json"))["threads"]
+    return any(thread["name"] == "swell profiler" for thread in threads)
+
+
+@pytest.mark.parametrize("kind", ["--memory", "--hz=50"])
+def test_a_profile_that_nobody_waits_for_any_more_ends(kind: str) -> None:
+    """Above all one of memory, under which the worker is slow."""
+    with told("--no-access-log") as server:
+        line = server.line("profile", "--sampler", "in-process", "--seconds", "600", "--json", kind)
+        impatient = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: is_profiled(server), "it is being profiled", SECONDS)
+            impatient.send_signal(signal.SIGINT)
+            assert impatient.wait(SECONDS) == 130
+        finally:
+            impatient.kill()
+            impatient.wait(SECONDS)
+        wait_until(lambda: not is_profiled(server), "it is profiled no more", SECONDS)
+        server.command("profile", "--sampler", "in-process", "--seconds", "1", "--json")
 
 
 def refused(server: Told) -> None:

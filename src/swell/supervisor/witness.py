@@ -158,6 +158,9 @@ class Witness:
             return found
         except TimeoutError:
             return None
+        except asyncio.CancelledError:
+            self._probe.send({"do": "enough", "id": number})
+            raise
         finally:
             del self._documents[number]
             os.close(file)

@@ -12,6 +12,7 @@ room in a socket.
 
 parent → probe   {"do": "stacks", "tasks" or "profile", "id": n}, and the file's descriptor
 probe → parent   {"is": "written", "id": n, "error"}, the error empty when all is well
+parent → probe   {"do": "enough", "id": n}: nobody wants that profile any more
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Probe:
         self.suspended: Callable[[], list[tuple[asyncio.Task[Any], int]]] | None = None
         self.current: Callable[[], Mapping[str, Any] | None] = lambda: None
         self.slow: SlowTurns | None = None
+        self._enough: dict[int, threading.Event] = {}
         self._channel = channel
         self._thread = threading.Thread(target=self._run, name="swell probe", daemon=True)
 
@@ -80,8 +82,12 @@ class Probe:
             for order in orders:
                 if order["do"] == "profile":
                     # It takes its time, and is looked at by a thread of its own.
+                    self._enough[order["id"]] = threading.Event()
                     arguments = (order, self._channel.descriptors.popleft())
                     threading.Thread(target=self._write, args=arguments, name="swell profiler", daemon=True).start()
+                elif order["do"] == "enough":
+                    if (enough := self._enough.get(order["id"])) is not None:
+                        enough.set()
                 elif order["do"] != "probe":
                     self._write(order, self._channel.descriptors.popleft())
             # Whoever was kept waiting wants to know how things are now.
@@ -118,7 +124,11 @@ class Probe:
                     return {"answered": False, "tasks": [], "left_out": 0}
                 return tasks(self.loop, self.suspended, self.current())
             case "profile":
-                return profile(self.loop, order["seconds"], order["hz"], memory=order["memory"])
+                enough = self._enough[order["id"]]
+                try:
+                    return profile(self.loop, order["seconds"], order["hz"], enough, memory=order["memory"])
+                finally:
+                    del self._enough[order["id"]]
             case unknown:
                 raise ValueError(f"this worker cannot answer {unknown}")
 

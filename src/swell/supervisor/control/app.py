@@ -57,6 +57,8 @@ class Route:
     method: str
     names: Sequence[str]
     handle: Callable[[Instance, Values], Awaitable[Answer]]
+    for_client: bool = False
+    """What it does is for nobody else: it ends when its client leaves."""
 
 
 async def _status(instance: Instance, values: Values) -> Answer:
@@ -186,7 +188,7 @@ ROUTES: Mapping[str, Route] = {
     "health": Route("GET", (), _health),
     "scale": Route("POST", ("workers", "min", "max", "by"), _scale),
     "reload": Route("POST", (), _reload),
-    "profile": Route("POST", ("worker", "seconds", "hz", "memory"), _profile),
+    "profile": Route("POST", ("worker", "seconds", "hz", "memory"), _profile, for_client=True),
     "restart": Route("POST", ("worker",), _restart),
     "drain": Route("POST", (), _drain),
     "stop": Route("POST", ("now",), _stop),
@@ -242,13 +244,16 @@ class ControlApplication:
         if not is_query:
             content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
             values = read_body(body, content_type.decode("latin-1"), route.names)
-        return await self._run(path, route.handle(self._instance, values))
+        return await self._run(path, route.handle(self._instance, values), receive if route.for_client else None)
 
-    async def _run(self, path: str, handling: Awaitable[Answer]) -> Answer:
-        """Runs a command to its end, whatever becomes of the request."""
+    async def _run(self, path: str, handling: Awaitable[Answer], receive: Receive | None) -> Answer:
+        """Runs a command to its end, whatever becomes of the request; with `receive`, until it says that the client has
+        left."""
         task = asyncio.ensure_future(handling)
         self.running.add(task)
         task.add_done_callback(self._ended)
+        if receive is not None:
+            await _while_heard(task, receive)
         try:
             return await asyncio.shield(task)
         except CommandFailed as error:
@@ -271,7 +276,26 @@ class ControlApplication:
 
 
 class ClientLeft(Exception):  # noqa: N818 - it says what happened
-    """In the middle of its request."""
+    """In the middle of its request, or of an answer that is for nobody else."""
+
+
+async def _while_heard(task: asyncio.Task[Answer], receive: Receive) -> None:
+    """Returns when the task is done; cancels it when the client leaves before that."""
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    leaving = asyncio.ensure_future(left())
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            raise ClientLeft
+    finally:
+        leaving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await leaving
 
 
 async def _stream(send: Send, lines: AsyncIterator[bytes], head: bool) -> None:

@@ -44,9 +44,11 @@ _ENGINE = ("the engine, the event loop, steps too short to be seen", "", 0)
 Stack = tuple[tuple[str, str, int], ...]
 
 
-def profile(loop: asyncio.AbstractEventLoop | None, seconds: float, hz: int, *, memory: bool) -> dict[str, Any]:
-    """Takes so many seconds."""
-    return _memory(seconds) if memory else _Sampler(loop).run(seconds, hz)
+def profile(
+    loop: asyncio.AbstractEventLoop | None, seconds: float, hz: int, enough: threading.Event, *, memory: bool
+) -> dict[str, Any]:
+    """Takes so many seconds, unless it is `enough` before."""
+    return _memory(seconds, enough) if memory else _Sampler(loop).run(seconds, hz, enough)
 
 
 class _Sampler:
@@ -65,21 +67,21 @@ class _Sampler:
         self._clock = time.pthread_getcpuclockid(self._main) if hasattr(time, "pthread_getcpuclockid") else None
         self._cpu = self._cpu_seconds()
 
-    def run(self, seconds: float, hz: int) -> dict[str, Any]:
+    def run(self, seconds: float, hz: int, enough: threading.Event) -> dict[str, Any]:
         # A thread that wants the GIL waits for so long before it interrupts the one that has it. By default (5 ms) it
         # seldom gets it before that one waits for something by itself, and all would seem to happen there.
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
         try:
-            return self._run(seconds, hz)
+            return self._run(seconds, hz, enough)
         finally:
             sys.setswitchinterval(interval)
 
-    def _run(self, seconds: float, hz: int) -> dict[str, Any]:
+    def _run(self, seconds: float, hz: int, enough: threading.Event) -> dict[str, Any]:
         begun = due = time.monotonic()
         looks = late = 0
         spent = 0.0
-        while (now := time.monotonic()) < begun + seconds:
+        while (now := time.monotonic()) < begun + seconds and not enough.is_set():
             if due > now:
                 time.sleep(due - now)
             began = time.thread_time()
@@ -174,13 +176,14 @@ def _route(scope: Mapping[str, Any]) -> str:
     return f"{scope.get('method', 'WebSocket')} {path}"
 
 
-def _memory(seconds: float) -> dict[str, Any]:
+def _memory(seconds: float, enough: threading.Event) -> dict[str, Any]:
     traced_already = tracemalloc.is_tracing()
     begun = time.monotonic()
     if not traced_already:
         tracemalloc.start(MEMORY_DEPTH)
     try:
-        time.sleep(seconds)
+        if enough.wait(seconds):
+            return {}
         current, peak = tracemalloc.get_traced_memory()
         snapshot = tracemalloc.take_snapshot()
     finally:
