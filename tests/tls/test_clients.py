@@ -6,6 +6,8 @@ import asyncio
 import datetime
 import functools
 import json
+import shutil
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,11 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from support.apps import answer
-from support.certificates import authority, client_context, own_directory
+from support.certificates import authority, client_context, own_directory, server_files
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving
+from support.kernel import wait_until
+from support.server import ServerProcess
+from support.server import serving as process
 
 TLS = Backend("tls", tls=True)
 
@@ -137,3 +142,67 @@ def test_a_file_without_a_list_is_refused(tmp_path: Path) -> None:
     empty.write_bytes(b"")
     with pytest.raises(Exception, match="contains no revocation list"):
         ask(None, ssl_cert_reqs="required", ssl_crl=str(empty))
+
+
+APPLICATION = """
+async def app(scope, receive, send):
+    name = scope["extensions"]["tls"]["client_cert_name"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": name.encode()})
+"""
+
+
+def come_back(server: ServerProcess, context: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLSession:
+    """Asks, and returns the session to go on with. Raises what the client sees."""
+    raw = socket.create_connection(server.address, timeout=20)
+    with context.wrap_socket(raw, server_hostname="localhost", session=session) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+        if not answer:
+            raise ConnectionError("no answer")
+        assert b"someone" in answer
+        assert client.session_reused == (session is not None)
+        assert client.session is not None
+        return client.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_ends_when_its_certificate_is_revoked(version: ssl.TLSVersion, tmp_path: Path) -> None:
+    """Who resumes shows no certificate again, RFC 8446 §2.2: without a rule of ours it would be let in for hours."""
+    (tmp_path / "said.py").write_text(APPLICATION)
+    shown, crl = certificate_of(clients(), "someone"), tmp_path / "crl.pem"
+    shutil.copy(revoked(), crl)
+    context = client_context()
+    context.minimum_version = context.maximum_version = version
+    shown.configure_cert(context)
+    certificate, key = server_files()
+    files = (
+        "--ssl-certfile",
+        certificate,
+        "--ssl-keyfile",
+        key,
+        "--ssl-ca-certs",
+        authorities(),
+        "--ssl-crl",
+        str(crl),
+    )
+    options = (*files, "--ssl-cert-reqs", "required", "--lifespan", "off")
+    with process("said:app", *options, directory=tmp_path) as server:
+        session = come_back(server, context, None)
+        session = come_back(server, context, session)
+        shutil.copy(revoked(shown), crl)
+
+        def is_refused() -> bool:
+            try:
+                come_back(server, context, session)
+            except ConnectionError:  # the alert may be lost to the bytes that were not read
+                return True
+            except ssl.SSLError as error:
+                if "revoked" not in str(error).lower():
+                    raise
+                return True
+            return False
+
+        wait_until(is_refused, "the session is over")

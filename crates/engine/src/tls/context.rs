@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ::aws_lc_rs::digest;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rustls::crypto::{aws_lc_rs, CryptoProvider};
@@ -16,7 +17,7 @@ use rustls::{version, ServerConfig};
 
 use super::certificates::{Identity, Resolver};
 use super::keys;
-use super::tickets::Tickets;
+use super::tickets::{Rules, Tickets};
 use super::verify;
 
 /// `swell.config.tls.Material`, read once.
@@ -94,10 +95,23 @@ fn build(material: &Material) -> Result<TlsContext, String> {
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(clients.verifier)
         .with_cert_resolver(Arc::new(Resolver::new(identities)));
-    config.ticketer = Arc::new(Tickets::new(&material.ticket_keys, material.ticket_lifetime)?);
+    config.ticketer = Arc::new(Tickets::new(&material.ticket_keys, material.ticket_lifetime, rules(material))?);
     // Sessions are in tickets, which any worker can read.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(TlsContext { config: Arc::new(config), judge: clients.judge, names })
+}
+
+/// Changes whenever a client certificate might be judged otherwise: by another mode, other authorities, other lists.
+fn rules(material: &Material) -> Rules {
+    let files = material.authorities.iter().chain(&material.revocations).map(|(_, contents)| contents.as_slice());
+    let mut all = digest::Context::new(&digest::SHA256);
+    for part in std::iter::once(material.client_certificates.as_bytes()).chain(files) {
+        all.update(&(part.len() as u64).to_le_bytes());
+        all.update(part);
+    }
+    let mut rules = Rules::default();
+    rules.copy_from_slice(all.finish().as_ref());
+    rules
 }
 
 /// `modern`: TLS 1.3 alone; `intermediate`: with TLS 1.2's suites of forward secrecy and authenticated encryption.
