@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -21,6 +22,7 @@ from swell.config.check import contradictions
 from swell.config.explain import effective_as_data, effective_as_text
 from swell.config.sources import load
 from swell.errors import ConfigError, StartupError
+from swell.worker import tls
 from swell.worker.tls import Certificate, Keeper, Material, pack, read_material, unpack
 
 PASSWORD = "correct horse"
@@ -159,6 +161,48 @@ def test_a_directory_holds_certificates_beside_their_keys(tmp_path: Path) -> Non
     (tmp_path / "lonely.pem").write_bytes(b"")
     config = Config.make("main:app", ssl_cert_dir=str(tmp_path))
     assert TlsContext(read_material(config, TICKETS)).names == [["a.test"], ["b.test"], ["live.test"]]
+
+
+def test_what_is_put_into_the_directory_is_taken_up(tmp_path: Path) -> None:
+    def put(name: str) -> None:
+        for suffix, source in zip((".crt", ".key"), server_files(f"{name}.test"), strict=True):
+            (tmp_path / f"{name}{suffix}").write_bytes(Path(source).read_bytes())
+
+    put("a")
+    keeper = Keeper(Config.make("main:app", ssl_cert_dir=str(tmp_path)))
+    given: list[Material] = []
+    keeper.changed = given.append
+    put("b")
+    keeper.look()
+    assert keeper.context.names == [["a.test"], ["b.test"]]
+    keeper.look()
+    assert len(given) == 1
+    (tmp_path / "b.key").unlink()
+    keeper.look()
+    assert keeper.context.names == [["a.test"]]
+
+
+def test_the_keys_of_tickets_are_replaced_and_the_one_before_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(tls, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    pem, key = server_files()
+    keeper = Keeper(Config.make("main:app", ssl_certfile=pem, ssl_keyfile=key))
+    given: list[Material] = []
+    keeper.changed = given.append
+    (first,) = keeper.material.ticket_keys
+    clock.now += tls.TICKET_SECONDS - 1
+    keeper.look()
+    assert not given
+    seen = [first]
+    for _ in range(3):
+        clock.now += tls.TICKET_SECONDS
+        keeper.look()
+        newest, before = given[-1].ticket_keys
+        assert before == seen[-1]
+        assert newest not in seen
+        assert len(newest) == len(first)
+        seen.append(newest)
+    assert len(given) == 3
 
 
 def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
