@@ -168,6 +168,10 @@ class Scoreboard:
         requests: all of both so far. responses_1xx … responses_5xx; timed_out.
         handshakes (of TLS, completed), handshakes_resumed (of these); failed ones by reason: handshakes_without_tls,
         _incompatible, _client_certificate, _refused_by_client, _timed_out, _aborted, _malformed, _internal.
+        h2_open, h2_streams_open: HTTP/2 connections and streams now; h2_connections, h2_streams: all so far; streams
+        that clients have reset: h2_resets_received_cancel, _other; that the server has: h2_resets_sent_refused,
+        _stalled, _cancelled, _failed; connections that ended for a reason: h2_closed_resets, _pieces, _overhead
+        (floods), _streams (so many were begun), _protocol (broken).
         refused (by the server); overloaded (of these, because of the concurrency limit).
         application_errors, engine_faults, bytes_received, bytes_sent.
         latency: parsed request to the response's last byte. dispatch_delay: arrival to the application's first step.

@@ -57,7 +57,7 @@ def test_a_fresh_file_is_its_owners_and_all_zero(tmp_path: Path) -> None:
         board = Scoreboard.create(path, 3)
     finally:
         os.umask(before)
-    assert (board.path, board.slots, board.version) == (str(path), 3, 2)
+    assert (board.path, board.slots, board.version) == (str(path), 3, 3)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for slot in range(3):
         said = board.read(slot)

@@ -19,6 +19,8 @@ GAUGES = (
     "pool_size",
     "pool_busy",
     "pool_waiting",
+    "h2_open",
+    "h2_streams_open",
 )
 GET: Kind = ("GET", "http", "1.1", 200, "/items/{id}")
 

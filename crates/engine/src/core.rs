@@ -101,6 +101,8 @@ pub(crate) struct Inner {
     pub(crate) websockets: usize,
     /// Connections in the table that are streams of others.
     pub(crate) streams: usize,
+    /// Connections that speak HTTP/2, the parents of these.
+    pub(crate) h2_open: Rc<Cell<usize>>,
     pub(crate) queue: VecDeque<Key>,
     /// Connections end after their current response.
     pub(crate) draining: bool,
@@ -242,6 +244,7 @@ impl Core {
             active: 0,
             websockets: 0,
             streams: 0,
+            h2_open: Rc::default(),
             queue: VecDeque::new(),
             draining: false,
             dismissable: Vec::new(),
@@ -430,7 +433,22 @@ impl Inner {
     #[inline]
     pub(crate) fn count_connections(&self) {
         if let Some(board) = &self.board {
-            board.connections(self.connections());
+            board.connections(self.connections(), self.h2_open.get());
+        }
+    }
+
+    /// For the scoreboard: a stream has come or gone.
+    #[inline]
+    pub(crate) fn count_streams(&self) {
+        if let Some(board) = &self.board {
+            board.streams(self.streams, self.stats.h2_streams);
+        }
+    }
+
+    /// For the scoreboard: a connection of HTTP/2 has begun, or something about one was counted.
+    pub(crate) fn count_h2(&self) {
+        if let Some(board) = &self.board {
+            board.count_h2(&self.stats);
         }
     }
 

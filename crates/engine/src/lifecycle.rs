@@ -27,6 +27,7 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     inner.deadlines.disarm_all(key.index);
     let parent = conn.parent;
+    let mut sent = None;
     match conn.carrier.take() {
         Carrier::Socket(fd) => {
             if let (Some(tls), false, true) = (&mut conn.tls, reset, conn.out.is_empty()) {
@@ -36,13 +37,19 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
                 socket::reset_on_close(&fd);
             }
         }
-        Carrier::Stream(mut stream) => stream.reset(if reset { Reason::INTERNAL_ERROR } else { Reason::CANCEL }),
+        Carrier::Stream(mut stream) => {
+            let reason = if reset { Reason::INTERNAL_ERROR } else { Reason::CANCEL };
+            sent = stream.reset(reason).then_some(reason);
+        }
         Carrier::Gone => {}
     }
     conn.out.clear();
     conn.input = Vec::new();
     conn.readable = false;
     if let Some(parent) = parent {
+        if let Some(reason) = sent {
+            h2::count_reset(inner, parent, reason);
+        }
         inner.mark_dirty(parent);
     }
     let Some(conn) = inner.conns.get_mut(key) else { return };
@@ -86,7 +93,9 @@ pub(crate) fn remove(inner: &mut Inner, key: Key) {
     inner.deadlines.disarm_all(key.index);
     if let Some(conn) = inner.conns.remove(key) {
         // The client tuple and the like are plain objects, but their end is not ours to run inside a borrow.
-        let Conn { client, server, memo, mut out, parent, .. } = conn;
+        let Conn { client, server, memo, mut out, parent, protocol, .. } = conn;
+        // It counts itself among those that are open.
+        drop(protocol);
         out.reclaim(&mut inner.spare);
         inner.wakes.push(Wake::Drop(client));
         inner.wakes.extend(server.map(Wake::Drop));

@@ -50,6 +50,25 @@ counters! {
     /// What came broke the protocol; the server could not.
     handshakes_malformed,
     handshakes_internal,
+    /// HTTP/2: connections, and streams on them.
+    h2_connections,
+    h2_streams,
+    /// Streams that clients have reset: they want no answer any more, or say another reason.
+    h2_resets_received_cancel,
+    h2_resets_received_other,
+    /// Streams that the server has reset: too many applications run for the connection; the client gave no window for too
+    /// long; it took too long or nobody was to answer; the answer failed.
+    h2_resets_sent_refused,
+    h2_resets_sent_stalled,
+    h2_resets_sent_cancelled,
+    h2_resets_sent_failed,
+    /// Connections that ended because of the client's resets, pieces of a header section, frames that carry nothing; after
+    /// the configured number of streams; because it broke the protocol.
+    h2_closed_resets,
+    h2_closed_pieces,
+    h2_closed_overhead,
+    h2_closed_streams,
+    h2_closed_protocol,
     /// WebSocket connections opened.
     websockets,
     /// Exceptions that left the application.
@@ -63,6 +82,25 @@ counters! {
 }
 
 impl Stats {
+    /// What the scoreboard says of HTTP/2, in the order of its words.
+    pub(crate) fn of_h2(&self) -> [u64; 13] {
+        [
+            self.h2_connections,
+            self.h2_streams,
+            self.h2_resets_received_cancel,
+            self.h2_resets_received_other,
+            self.h2_resets_sent_refused,
+            self.h2_resets_sent_stalled,
+            self.h2_resets_sent_cancelled,
+            self.h2_resets_sent_failed,
+            self.h2_closed_resets,
+            self.h2_closed_pieces,
+            self.h2_closed_overhead,
+            self.h2_closed_streams,
+            self.h2_closed_protocol,
+        ]
+    }
+
     /// What the scoreboard says of TLS handshakes, in the order of its words.
     pub(crate) fn of_handshakes(&self) -> [u64; 10] {
         [

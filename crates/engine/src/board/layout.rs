@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SWELLSCB");
-pub(crate) const VERSION: u64 = 2;
+pub(crate) const VERSION: u64 = 3;
 
 /// Words of the header.
 pub(super) mod header {
@@ -115,6 +115,14 @@ words! {
     Sums = 67,
     /// TLS handshakes, completed and failed, in the order of `crate::stats`; nine more follow.
     Handshakes = 72,
+
+    // The engine's, of HTTP/2: written when they change, which they never do without.
+    /// Connections that speak it now.
+    H2Open = 96,
+    /// Streams that are open now.
+    H2StreamsOpen = 97,
+    /// Counters, in the order of `crate::stats`; twelve more follow.
+    H2 = 98,
 }
 
 /// What the engine clears when it begins: its own words and the sampler's, then everything behind Python's.
@@ -122,7 +130,7 @@ pub(super) const CLEARED: [std::ops::Range<usize>; 2] =
     [Word::Pid as usize..Word::PoolSize as usize, Word::Overloaded as usize..SLOT_WORDS];
 
 /// The words by their names in Python, but for the state.
-pub(super) const NAMED: [(&str, usize); 50] = [
+pub(super) const NAMED: [(&str, usize); 65] = [
     ("worker", Word::Worker as usize),
     ("generation", Word::Generation as usize),
     ("pid", Word::Pid as usize),
@@ -170,6 +178,21 @@ pub(super) const NAMED: [(&str, usize); 50] = [
     ("handshakes_aborted", Word::Handshakes as usize + 7),
     ("handshakes_malformed", Word::Handshakes as usize + 8),
     ("handshakes_internal", Word::Handshakes as usize + 9),
+    ("h2_open", Word::H2Open as usize),
+    ("h2_streams_open", Word::H2StreamsOpen as usize),
+    ("h2_connections", Word::H2 as usize),
+    ("h2_streams", Word::H2 as usize + 1),
+    ("h2_resets_received_cancel", Word::H2 as usize + 2),
+    ("h2_resets_received_other", Word::H2 as usize + 3),
+    ("h2_resets_sent_refused", Word::H2 as usize + 4),
+    ("h2_resets_sent_stalled", Word::H2 as usize + 5),
+    ("h2_resets_sent_cancelled", Word::H2 as usize + 6),
+    ("h2_resets_sent_failed", Word::H2 as usize + 7),
+    ("h2_closed_resets", Word::H2 as usize + 8),
+    ("h2_closed_pieces", Word::H2 as usize + 9),
+    ("h2_closed_overhead", Word::H2 as usize + 10),
+    ("h2_closed_streams", Word::H2 as usize + 11),
+    ("h2_closed_protocol", Word::H2 as usize + 12),
     ("latency_ns", Word::Sums as usize),
     ("dispatch_delay_ns", Word::Sums as usize + 1),
     ("loop_lag_ns", Word::Sums as usize + 2),

@@ -98,9 +98,26 @@ impl Board {
         self.arrivals.turn(clock::precise_ns());
     }
 
+    /// All connections, and those of them that speak HTTP/2.
     #[inline]
-    pub(crate) fn connections(&self, open: usize) {
+    pub(crate) fn connections(&self, open: usize, h2: usize) {
         self.slot.set(Word::Connections, open as u64);
+        self.slot.set(Word::H2Open, h2 as u64);
+    }
+
+    /// A stream has come or gone: those that are open, and all so far.
+    #[inline]
+    pub(crate) fn streams(&self, open: usize, all: u64) {
+        self.slot.set(Word::H2StreamsOpen, open as u64);
+        self.slot.store(Word::H2 as usize + 1, all);
+    }
+
+    /// Something of HTTP/2 was counted that is rare.
+    #[cold]
+    pub(crate) fn count_h2(&self, stats: &Stats) {
+        for (at, count) in stats.of_h2().into_iter().enumerate() {
+            self.slot.store(Word::H2 as usize + at, count);
+        }
     }
 
     /// An application was called or has returned: all calls so far, and those that work now.
@@ -197,7 +214,8 @@ impl Board {
     /// The engine closes: the last counters, and nothing is open any more.
     pub(crate) fn end(mut self, stats: &Stats) {
         self.publish(stats);
-        self.connections(0);
+        self.connections(0, 0);
+        self.streams(0, stats.h2_streams);
         self.working(stats.requests, 0, 0);
         self.end_step();
         self.nobody_waits();

@@ -10,7 +10,7 @@ use swell_wire::h2::watch::{Excess, Watch};
 
 use super::shim::{Shim, OUTPUT_HIGH};
 use super::wake::{self, waker};
-use super::{open, State, H2};
+use super::{open, Counted, State, H2};
 use crate::conn::{Carrier, Protocol};
 use crate::core::{level, Inner};
 use crate::io::deadlines::Kind;
@@ -30,7 +30,7 @@ enum Outcome {
 
 /// The connection at `key` speaks HTTP/2 from its next byte on, the client's preface.
 pub(crate) fn begin(inner: &mut Inner, key: Key) {
-    let Inner { conns, h2, now, .. } = inner;
+    let Inner { conns, h2, now, h2_open, .. } = inner;
     let Some(conn) = conns.get_mut(key) else { return };
     let shim = Shim::default();
     let pipe = Rc::clone(&shim.0);
@@ -43,7 +43,11 @@ pub(crate) fn begin(inner: &mut Inner, key: Key) {
         begun: 0,
         memos: Vec::new(),
         accepted: Vec::new(),
+        _counted: Counted::new(h2_open),
     }));
+    inner.stats.h2_connections += 1;
+    inner.count_h2();
+    inner.count_connections();
 }
 
 /// Bytes have come on the socket.
@@ -67,6 +71,12 @@ fn refuse(inner: &mut Inner, key: Key, excess: Excess) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     let text = format!("{}: HTTP/2 connection closed, {} (RFC 9113 §10.5)", conn.peer, excess.explain());
     inner.stats.refused += 1;
+    match excess {
+        Excess::Resets => inner.stats.h2_closed_resets += 1,
+        Excess::Pieces => inner.stats.h2_closed_pieces += 1,
+        Excess::Overhead => inner.stats.h2_closed_overhead += 1,
+    }
+    inner.count_h2();
     inner.report(level::WARNING, text);
     end(inner, key, Reason::ENHANCE_YOUR_CALM);
 }
@@ -180,7 +190,8 @@ pub(super) fn attend(inner: &mut Inner) {
         let Some(conn) = inner.conns.get_mut(key) else { continue };
         match (&mut conn.carrier, &conn.protocol) {
             (Carrier::Stream(stream), _) => {
-                if stream.is_reset(slot) {
+                if let Some(reason) = stream.reset_by(slot) {
+                    count_reset_received(inner, reason);
                     lifecycle::lose(inner, key, false);
                     continue;
                 }
@@ -192,6 +203,16 @@ pub(super) fn attend(inner: &mut Inner) {
             _ => {}
         }
     }
+}
+
+/// The client has reset a stream; without a reason the connection is lost, which is counted elsewhere.
+pub(super) fn count_reset_received(inner: &mut Inner, reason: Option<Reason>) {
+    match reason {
+        Some(Reason::CANCEL | Reason::NO_ERROR) => inner.stats.h2_resets_received_cancel += 1,
+        Some(_) => inner.stats.h2_resets_received_other += 1,
+        None => return,
+    }
+    inner.count_h2();
 }
 
 /// The deadlines of a connection that goes on: for a header section that is not complete, and for having no streams.
@@ -222,6 +243,8 @@ fn fail(inner: &mut Inner, key: Key, error: &Error) {
     if error.is_library() {
         let text = format!("{peer}: HTTP/2 connection closed, {error}");
         inner.stats.refused += 1;
+        inner.stats.h2_closed_protocol += 1;
+        inner.count_h2();
         inner.report(level::WARNING, text);
     } else {
         let text = format!("{peer}: HTTP/2 connection ended, {error}");

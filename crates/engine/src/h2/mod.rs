@@ -15,7 +15,7 @@ pub(crate) mod stream;
 mod streams;
 mod wake;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use ::h2::server::{Connection, Handshake, SendResponse};
@@ -31,7 +31,7 @@ use crate::py::headers::Memo;
 pub(crate) use self::drive::{begin, drain, drive, end, received};
 pub(crate) use self::settings::Options;
 pub(crate) use self::stream::Stream;
-pub(crate) use self::streams::{cut, flush, keep_parsed, pull, release, removed, stalled};
+pub(crate) use self::streams::{count_reset, cut, flush, keep_parsed, pull, release, removed, stalled};
 
 /// A connection that speaks HTTP/2: the parent of its streams.
 pub(crate) struct H2 {
@@ -49,6 +49,23 @@ pub(crate) struct H2 {
     memos: Vec<Box<Memo>>,
     /// Streams that the last poll has brought.
     accepted: Vec<(Request<RecvStream>, SendResponse<Chunk>)>,
+    _counted: Counted,
+}
+
+/// Counts a connection for as long as it speaks HTTP/2.
+struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    fn new(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(Rc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 enum State {
@@ -62,6 +79,11 @@ impl H2 {
     /// True when no more may be read: what was read waits for room to answer.
     pub(crate) fn is_full(&self) -> bool {
         self.pipe.borrow().waiting() >= crate::conn::PIPELINE_MAX
+    }
+
+    /// Neither before the client's preface nor at the end.
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
     }
 
     /// Frames wait for room in the output.

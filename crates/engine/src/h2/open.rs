@@ -10,6 +10,7 @@ use swell_wire::h1::line::Version;
 use swell_wire::h2::request::{compose, Asked};
 
 use super::chunk::Chunk;
+use super::drive::count_reset_received;
 use super::stream::Stream;
 use crate::conn::{Carrier, Conn, Protocol};
 use crate::core::Inner;
@@ -23,18 +24,23 @@ use crate::lifecycle;
 pub(super) fn open(inner: &mut Inner, parent: Key, request: Request<RecvStream>, mut respond: SendResponse<Chunk>) {
     // SAFETY: the engine runs only with the GIL held.
     let py = unsafe { Python::assume_attached() };
-    let Inner { conns, h2: options, limits, spare, deadlines, .. } = inner;
+    let Inner { conns, h2: options, limits, spare, deadlines, stats, .. } = inner;
     let Some(Conn { protocol: Protocol::H2(h2), peer, listener, client, server, trusted, .. }) = conns.get_mut(parent)
     else {
         return;
     };
     h2.begun += 1;
-    if h2.begun == options.streams_max {
+    stats.h2_streams += 1;
+    let last = h2.begun == options.streams_max;
+    if last {
         h2.retire();
+        stats.h2_closed_streams += 1;
     }
     if h2.streams.len() >= options.running_max {
         // Clients that reset what they asked for leave applications running, which count (CVE-2023-44487).
         respond.send_reset(Reason::REFUSED_STREAM);
+        inner.stats.h2_resets_sent_refused += 1;
+        inner.count_h2();
         return inner.mark_dirty(parent);
     }
     deadlines.disarm(Kind::Linger, parent.index);
@@ -87,6 +93,10 @@ pub(super) fn open(inner: &mut Inner, parent: Key, request: Request<RecvStream>,
     };
     let key = conns.insert(conn);
     inner.streams += 1;
+    inner.count_streams();
+    if last {
+        inner.count_h2();
+    }
     if let Some(Protocol::H2(h2)) = inner.conns.get_mut(parent).map(|conn| &mut conn.protocol) {
         h2.streams.push(key);
     }
@@ -95,11 +105,12 @@ pub(super) fn open(inner: &mut Inner, parent: Key, request: Request<RecvStream>,
         return protocol_error(inner, key, error, &head);
     }
     let over = match inner.conns.get_mut(key).map(|conn| &mut conn.carrier) {
-        Some(Carrier::Stream(stream)) => stream.is_reset(key.index),
-        _ => true,
+        Some(Carrier::Stream(stream)) => stream.reset_by(key.index),
+        _ => Some(None),
     };
-    if over {
+    if let Some(reason) = over {
         // It was reset behind its head, in the same read: nobody asks any more.
+        count_reset_received(inner, reason);
         lifecycle::lose(inner, key, false);
     } else {
         inner.again.push(key);

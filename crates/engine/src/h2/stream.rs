@@ -33,6 +33,8 @@ pub(crate) struct Stream {
     pub(crate) parsed: Option<Parsed>,
     /// The application has returned.
     pub(crate) returned: bool,
+    /// One side has reset it.
+    was_reset: bool,
 }
 
 /// What has become of bytes that were to be sent.
@@ -56,7 +58,17 @@ pub(super) enum Received {
 
 impl Stream {
     pub(super) fn new(respond: SendResponse<Chunk>, body: RecvStream) -> Self {
-        Self { respond, send: None, body, head: None, trailers: None, unreleased: 0, parsed: None, returned: false }
+        Self {
+            respond,
+            send: None,
+            body,
+            head: None,
+            trailers: None,
+            unreleased: 0,
+            parsed: None,
+            returned: false,
+            was_reset: false,
+        }
     }
 
     /// Takes an encoded head. Returns what follows it.
@@ -155,23 +167,32 @@ impl Stream {
         }
     }
 
-    /// True when the client has reset the stream. Otherwise the stream's connection is woken when it does.
-    pub(super) fn is_reset(&mut self, slot: u32) -> bool {
+    /// When the client has reset the stream, its reason; `Some(None)` when the connection is lost. Otherwise the stream's
+    /// connection is woken when it does.
+    pub(super) fn reset_by(&mut self, slot: u32) -> Option<Option<Reason>> {
         let waker = waker(slot);
         let context = &mut Context::from_waker(&waker);
         let polled = match &mut self.send {
             Some(send) => send.poll_reset(context),
             None => self.respond.poll_reset(context),
         };
-        polled.is_ready()
+        match polled {
+            Poll::Pending => None,
+            Poll::Ready(reason) => {
+                self.was_reset = true;
+                Some(reason.ok())
+            }
+        }
     }
 
-    /// Ends the stream at once.
-    pub(crate) fn reset(&mut self, reason: Reason) {
+    /// Ends the stream at once. False: one side has done so before.
+    pub(crate) fn reset(&mut self, reason: Reason) -> bool {
+        let first = !std::mem::replace(&mut self.was_reset, true);
         match &mut self.send {
             Some(send) => send.send_reset(reason),
             None => self.respond.send_reset(reason),
         }
+        first
     }
 }
 

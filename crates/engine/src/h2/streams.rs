@@ -141,14 +141,34 @@ pub(crate) fn cut(inner: &mut Inner, key: Key) {
 /// The client gave no window for too long (CVE-2019-9517).
 pub(crate) fn stalled(inner: &mut Inner, key: Key) {
     if let Some(Conn { carrier: Carrier::Stream(stream), .. }) = inner.conns.get_mut(key) {
-        stream.reset(Reason::ENHANCE_YOUR_CALM);
+        if stream.reset(Reason::ENHANCE_YOUR_CALM) {
+            inner.stats.h2_resets_sent_stalled += 1;
+            inner.count_h2();
+        }
     }
     lifecycle::lose(inner, key, true);
+}
+
+/// The engine has reset a stream of the connection at `parent`. One that ends, too, sends no reset any more.
+pub(crate) fn count_reset(inner: &mut Inner, parent: Key, reason: Reason) {
+    let Some(Conn { carrier: Carrier::Socket(_), protocol: Protocol::H2(h2), .. }) = inner.conns.get_mut(parent) else {
+        return;
+    };
+    if !h2.is_open() {
+        return;
+    }
+    if reason == Reason::CANCEL {
+        inner.stats.h2_resets_sent_cancelled += 1;
+    } else {
+        inner.stats.h2_resets_sent_failed += 1;
+    }
+    inner.count_h2();
 }
 
 /// A stream's connection was removed from the table.
 pub(crate) fn removed(inner: &mut Inner, key: Key, parent: Key, memo: Option<Box<Memo>>) {
     inner.streams -= 1;
+    inner.count_streams();
     let Some(Protocol::H2(h2)) = inner.conns.get_mut(parent).map(|conn| &mut conn.protocol) else { return };
     if let Some(at) = h2.streams.iter().position(|stream| *stream == key) {
         h2.streams.swap_remove(at);

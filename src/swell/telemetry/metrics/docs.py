@@ -34,7 +34,7 @@ def with_table(page: str) -> str:
 def _everything() -> Snapshot:
     gauges = (
         "connections", "incoming", "in_flight", "websockets", "rss_bytes", "busy", "pool_size", "pool_busy",
-        "pool_waiting",
+        "pool_waiting", "h2_open", "h2_streams_open",
     )  # fmt: skip
     slot = {**dict.fromkeys((*COUNTERS, *gauges), 0), **{name: [0] * BUCKETS for name in HISTOGRAMS}}
     counts = [0] * 15

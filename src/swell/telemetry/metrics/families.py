@@ -30,6 +30,7 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     yield _gauge("http_server_active_requests", "Requests whose application has not returned.", snapshot, "in_flight")
     yield from _requests(totals, snapshot)
     yield from _connections(totals, snapshot)
+    yield from _http2(totals, snapshot)
     yield from _loops(totals, snapshot)
     yield from _scaling(snapshot)
     yield from _each(snapshot.workers)
@@ -118,6 +119,26 @@ def _connections(totals: Totals, snapshot: Snapshot) -> Iterator[Family]:
     received, sent = "Bytes read from clients.", "Bytes written to clients."
     yield _counter("swell_received_bytes", received, count["bytes_received"], "bytes")
     yield _counter("swell_sent_bytes", sent, count["bytes_sent"], "bytes")
+
+
+def _http2(totals: Totals, snapshot: Snapshot) -> Iterator[Family]:
+    count = totals.counters
+    yield _gauge("swell_http2_connections", "Open connections that speak HTTP/2.", snapshot, "h2_open")
+    yield _counter("swell_http2_connections_opened", "Connections that have.", count["h2_connections"])
+    yield _gauge("swell_http2_streams", "Open HTTP/2 streams.", snapshot, "h2_streams_open")
+    yield _counter("swell_http2_streams_opened", "HTTP/2 streams that clients have begun.", count["h2_streams"])
+    resets = Family("swell_http2_resets", "counter", "HTTP/2 streams that were reset, by whom and why.")
+    for side, prefix in (("client", "h2_resets_received_"), ("server", "h2_resets_sent_")):
+        for name in COUNTERS:
+            if name.startswith(prefix):
+                resets.add(count[name], [("by", side), ("reason", name.removeprefix(prefix))])
+    yield resets
+    text = "HTTP/2 connections that the server has ended, by the limit that was passed, or for a broken protocol."
+    closed = Family("swell_http2_connections_closed", "counter", text)
+    for name in COUNTERS:
+        if name.startswith("h2_closed_"):
+            closed.add(count[name], [("reason", name.removeprefix("h2_closed_"))])
+    yield closed
 
 
 def _loops(totals: Totals, snapshot: Snapshot) -> Iterator[Family]:

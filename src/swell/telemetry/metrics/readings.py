@@ -30,6 +30,9 @@ COUNTERS = (
         "without_tls", "incompatible", "client_certificate", "refused_by_client", "timed_out", "aborted", "malformed",
         "internal",
     )),
+    "h2_connections", "h2_streams", "h2_resets_received_cancel", "h2_resets_received_other",
+    *(f"h2_resets_sent_{reason}" for reason in ("refused", "stalled", "cancelled", "failed")),
+    *(f"h2_closed_{reason}" for reason in ("resets", "pieces", "overhead", "streams", "protocol")),
 )  # fmt: skip
 # Counters that are the difference of two. A worker counts each of the two at a moment of its own, so that the
 # difference of what is read in between may be too small: it is to be kept from falling, which to Prometheus is a
