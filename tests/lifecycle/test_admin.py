@@ -16,7 +16,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.certificates import client_context, server_files
+import trustme
+from support.certificates import authority, client_context, server_files
+from support.http2 import ErrorCodes, http2
 from support.kernel import wait_until
 from support.metrics import Admin
 from support.server import ServerProcess, serving
@@ -198,10 +200,117 @@ def test_the_token_is_asked_for(tmp_path: Path) -> None:
         assert admin.ask("POST", "/api/session", '{"token": "guessed"}', swell_admin="1")[0] == 401
 
 
+def test_client_certificates_in_place_of_a_token(tmp_path: Path) -> None:
+    certificate, key = server_files("127.0.0.1")
+    own, own_key = server_files("operator.example")
+    stranger = trustme.CA().issue_cert("operator.example")
+    authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    stranger.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "stranger.pem"))
+    (tmp_path / "main.py").write_text(SOURCE)
+    options = ("--admin", "0.0.0.0:0", "--admin-ssl-certfile", certificate, "--admin-ssl-keyfile", key)
+    places = ("--runtime-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
+    authorities = ("--admin-ssl-ca-certs", str(tmp_path / "ca.pem"))
+    with serving("main:app", *options, *authorities, *places, "--no-access-log", directory=tmp_path) as server:
+        port = int(server.wait_for_log(r"probes, metrics and commands on https://0\.0\.0\.0:(\d+)")[1])
+
+        def ask(path: str, *files: str, method: str = "GET", **headers: str) -> tuple[int, str]:
+            context = client_context(alpn=())
+            if files:
+                context.load_cert_chain(*files)
+            with contextlib.closing(
+                http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+            ) as connection:
+                body = None if method == "GET" else '{"workers": 2}'
+                fields = {
+                    "content-type": "application/json",
+                    **{name.replace("_", "-"): headers[name] for name in headers},
+                }
+                connection.request(method, path, body, fields)
+                response = connection.getresponse()
+                return response.status, response.read().decode()
+
+        assert ask("/readyz")[0] == 200
+        for path in ("/", "/metrics", "/api/status", "/static/main.js"):
+            status, text = ask(path)
+            assert (status, "wants a client certificate" in text) == (403, True)
+        status, text = ask("/metrics", str(tmp_path / "stranger.pem"))
+        assert (status, "is not accepted" in text) == (403, True)
+        assert ask("/metrics", own, own_key)[0] == 200
+        assert ask("/", own, own_key)[0] == 200
+        assert ask("/api/scale", own, own_key, method="POST")[0] == 403
+        assert ask("/api/scale", own, own_key, method="POST", Swell_Admin="1")[0] == 200
+        # Without TLS there is nothing, not even for a probe.
+        with socket.create_connection(("127.0.0.1", port), 20) as plain:
+            plain.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert plain.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
+STREAMS = """
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/hold":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    body = b"x" * (400_000 if scope["path"] == "/large" else 5)
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def test_http2_is_counted(tmp_path: Path) -> None:
+    with served(tmp_path, "--h2-max-resets", "5", "--timeout-write", "1", source=STREAMS) as (server, admin):
+
+        def reaches(name: str, value: float) -> None:
+            wait_until(lambda: admin.metrics()[name] == value, f"{name} is {value}, not {admin.metrics()[name]}")
+
+        with http2(server.address) as connection:
+            for _ in range(3):
+                assert connection.get("/").status == 200
+            held = [connection.begin("/hold") for _ in range(3)]
+            connection.settled()
+            reaches("swell_http2_connections", 1)
+            reaches("swell_http2_streams", 3)
+            reaches("swell_http2_streams_opened_total", 6)
+            connection.reset(held[0])
+            connection.reset(held[1], ErrorCodes.INTERNAL_ERROR)
+            reaches("swell_http2_resets_total{by=client,reason=cancel}", 1)
+            reaches("swell_http2_resets_total{by=client,reason=other}", 1)
+            reaches("swell_http2_streams", 1)
+        with http2(server.address, window=0) as connection:
+            assert connection.response(connection.begin("/large")).reset == ErrorCodes.ENHANCE_YOUR_CALM
+            reaches("swell_http2_resets_total{by=server,reason=stalled}", 1)
+        with http2(server.address) as connection:
+            for _ in range(10):
+                connection.reset(connection.begin("/hold"))
+                connection.look()
+                if connection.refused:
+                    break
+            connection.wait_closed()
+        reaches("swell_http2_connections_closed_total{reason=resets}", 1)
+        with http2(server.address) as connection:
+            connection.settled()
+            connection.raw(b"\0\0\5" + bytes(6) + b"hello")  # DATA on stream 0
+            assert connection.wait_closed() == ErrorCodes.PROTOCOL_ERROR
+        reaches("swell_http2_connections_closed_total{reason=protocol}", 1)
+        reaches("swell_http2_connections", 0)
+        reaches("swell_http2_streams", 0)
+        found = admin.metrics()
+        assert found["swell_http2_connections_opened_total"] == 4
+        # Those that end with their connection are no resets of ours.
+        assert found["swell_http2_resets_total{by=server,reason=failed}"] == 0
+        assert found["swell_http2_resets_total{by=server,reason=cancelled}"] == 0
+        assert found["swell_connections"] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         (("--admin", "0.0.0.0:9000"), "can be reached from elsewhere: set --admin-token-file"),
+        (("--admin", "0.0.0.0:9000", "--admin-ssl-certfile", "main.py"), "--admin-ssl-ca-certs, or use 127.0.0.1"),
+        (("--admin", "127.0.0.1:0", "--admin-ssl-ca-certs", "main.py"), "needs a certificate: --admin-ssl-certfile"),
+        (("--admin-ssl-ca-certs", "main.py"), "--admin-ssl-ca-certs is about --admin, which is off"),
         (("--admin", "example.org:9000"), "can be reached from elsewhere"),
         (("--admin", "unix:/tmp/x"), "write HOST:PORT"),
         (("--admin", "127.0.0.1"), "write HOST:PORT"),

@@ -69,6 +69,8 @@ def _admin(config: Config) -> Iterator[str]:
     if config.admin is None:
         for flag, given in (
             ("--admin-token-file", config.admin_token_file),
+            ("--admin-ssl-certfile", config.admin_ssl_certfile),
+            ("--admin-ssl-ca-certs", config.admin_ssl_ca_certs),
             ("--admin-read-only", config.admin_read_only),
         ):
             if given:
@@ -80,10 +82,29 @@ def _admin(config: Config) -> Iterator[str]:
         address = None
     if not isinstance(address, TcpAddress):
         yield f"--admin {config.admin}: write HOST:PORT, such as 127.0.0.1:9000"
-    elif config.admin_token_file is None and not _is_here(address.host):
-        yield f"--admin {config.admin} can be reached from elsewhere: set --admin-token-file, or use 127.0.0.1"
-    if config.admin_token_file is not None and not os.path.isfile(config.admin_token_file):
-        yield f"--admin-token-file {config.admin_token_file}: there is no such file"
+    elif config.admin_token_file is None and config.admin_ssl_ca_certs is None and not _is_here(address.host):
+        yield (
+            f"--admin {config.admin} can be reached from elsewhere: set --admin-token-file, or --admin-ssl-certfile and"
+            " --admin-ssl-ca-certs, or use 127.0.0.1"
+        )
+    if config.admin_ssl_certfile is None:
+        for flag, given in (
+            ("--admin-ssl-keyfile", config.admin_ssl_keyfile),
+            ("--admin-ssl-ca-certs", config.admin_ssl_ca_certs),
+        ):
+            if given:
+                yield f"{flag} needs a certificate: --admin-ssl-certfile"
+    if config.admin_ssl_crl and config.admin_ssl_ca_certs is None:
+        yield "--admin-ssl-crl is about client certificates, which --admin-ssl-ca-certs asks for: set it too"
+    for flag, name in (
+        ("--admin-token-file", config.admin_token_file),
+        ("--admin-ssl-certfile", config.admin_ssl_certfile),
+        ("--admin-ssl-keyfile", config.admin_ssl_keyfile),
+        ("--admin-ssl-ca-certs", config.admin_ssl_ca_certs),
+        *(("--admin-ssl-crl", name) for name in config.admin_ssl_crl),
+    ):
+        if name is not None and not os.path.isfile(name):
+            yield f"{flag} {name}: there is no such file"
 
 
 def _is_here(host: str) -> bool:

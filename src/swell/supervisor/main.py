@@ -21,7 +21,7 @@ from swell.scaling import read_policy
 from swell.supervisor.admin.app import AdminApplication
 from swell.supervisor.admin.feed import Feed
 from swell.supervisor.admin.guard import OWNER, Guard
-from swell.supervisor.admin.listener import guard_of, listener_of
+from swell.supervisor.admin.listener import guard_of, keeper_of, listener_of
 from swell.supervisor.autoscale import Autoscaler
 from swell.supervisor.changes import Changes
 from swell.supervisor.commands import Commands
@@ -126,8 +126,12 @@ class _Instance:
         )
         self.feed = Feed(self.commands, lambda: self.parent.meter.snapshot(self.parent), self.autoscaler.look)
         directory.admin = listener_of(config, None if handover is None else handover.admin)
-        guards = ((directory.listener, OWNER), (directory.admin, guard_of(config)))
-        self.controls = [ControlServer(self._admin(guard), one) for one, guard in guards if one is not None]
+        self.controls = []
+        if directory.listener is not None:
+            self.controls.append(ControlServer(self._admin(OWNER), directory.listener))
+        if directory.admin is not None:
+            keeper = keeper_of(config)
+            self.controls.append(ControlServer(self._admin(guard_of(config)), directory.admin, keeper))
         notifier = Notifier()
         self.reporter = Reporter(notifier, self.parent)
         reports = None if handover is None else handover.reports
@@ -209,7 +213,8 @@ class _Instance:
         for address in self.listeners.addresses:
             log.info("listening on %s", address)
         if (admin := self.directory.admin) is not None:
-            log.info("probes, metrics and commands on %s", describe(admin))
+            secure = self.parent.config.admin_ssl_certfile is not None
+            log.info("probes, metrics and commands on %s", describe(admin, tls=secure))
 
 
 def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template | None:

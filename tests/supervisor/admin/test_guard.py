@@ -107,3 +107,29 @@ def test_read_only_is_for_everybody_but_the_owner() -> None:
 def test_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "LOCALHOST")))
     assert not any(map(is_loopback, ("", "0.0.0.0", "::", "10.0.0.1", "localhost.evil.example")))
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_client_certificates_are_asked_for_by_everything_but_probes(token: str | None) -> None:
+    guard = Guard(token=token, certificate=True)
+    good = {"client_cert_chain": ("-----BEGIN…",), "client_cert_error": None}
+    given = {"host": "admin.example", "authorization": f"Bearer {TOKEN}", "swell-admin": "1"}
+    for tls in (
+        None,
+        {},
+        {"client_cert_chain": (), "client_cert_error": None},
+        {**good, "client_cert_error": "expired"},
+    ):
+        guard.check(Purpose.PROBE, given, tls)
+        for purpose in (Purpose.PAGE, Purpose.READ, Purpose.CHANGE, Purpose.SIGN_IN):
+            with pytest.raises(Problem, match="client certificate") as refused:
+                guard.check(purpose, given, tls)
+            assert refused.value.status == 403
+    for purpose in Purpose:
+        guard.check(purpose, given, good)
+    # A certificate in the browser does not make other sites' pages ours.
+    with pytest.raises(Problem, match="evil"):
+        guard.check(Purpose.CHANGE, {**given, "origin": "https://evil.example"}, good)
+    if token is not None:
+        with pytest.raises(Problem, match="send the token"):
+            guard.check(Purpose.READ, {"host": "admin.example"}, good)

@@ -91,7 +91,8 @@ class AdminApplication:
             return
         headers = _headers(scope["headers"])
         try:
-            self._guard.check(_purpose(scope["method"], path), headers)
+            tls = scope.get("extensions", {}).get("tls")
+            self._guard.check(_purpose(scope["method"], path), headers, tls)
             if path == "/api/session":
                 answer = await self._session(scope, receive, headers)
             elif path in self._answers:

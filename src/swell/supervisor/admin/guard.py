@@ -9,6 +9,9 @@ On the control socket everything is allowed: the kernel has said that it is the 
 | reading | the Host must be this machine's (a name that an attacker points here is not) | the token, or the session |
 | changes | as reading, `Swell-Admin` field, same origin, not --admin-read-only | the same |
 
+With client certificates (mTLS), everything but the probes needs a good one besides; without a token it takes the place
+of the look at the Host, since no other site's name has our certificate.
+
 A page of another site can make a browser send requests here, but neither give them a field of its own nor, from a
 browser that says where requests come from, hide that. Sessions are cookies (RFC 6265), for the page: SameSite=Strict,
 HttpOnly, and made from the token, so that a new token ends them.
@@ -23,6 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
+from typing import Any
 
 from swell.supervisor.control.problem import Problem
 
@@ -53,18 +57,24 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`is_owner`: whoever gets here may do everything. Without a `token`, who can connect may."""
+    """`is_owner`: whoever gets here may do everything. Without a `token`, who can connect may; with `certificate`, who
+    has a client certificate of the authorities that this address was given."""
 
     is_owner: bool = False
     token: str | None = None
+    certificate: bool = False
     read_only: bool = False
 
-    def check(self, purpose: Purpose, headers: Mapping[str, str]) -> None:
-        """Raises `Problem`. Of a field that stands twice, `headers` has both values, which then fit nothing."""
+    def check(self, purpose: Purpose, headers: Mapping[str, str], tls: Mapping[str, Any] | None = None) -> None:
+        """Raises `Problem`. Of a field that stands twice, `headers` has both values, which then fit nothing. `tls` is
+        ASGI's TLS extension of the request."""
         if self.is_owner or purpose is Purpose.PROBE:
             return
+        if self.certificate:
+            _check_certificate(tls or {})
         if self.token is None:
-            self._check_host(headers.get("host", ""))
+            if not self.certificate:
+                self._check_host(headers.get("host", ""))
         elif purpose not in (Purpose.SIGN_IN, Purpose.PAGE):
             self._check_token(self.token, headers)
         if purpose in (Purpose.SIGN_IN, Purpose.CHANGE):
@@ -107,6 +117,14 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
             raise Problem(HTTPStatus.FORBIDDEN, f"the request comes from a page of {origin[:64]!r}")
+
+
+def _check_certificate(tls: Mapping[str, Any]) -> None:
+    if not tls.get("client_cert_chain"):
+        raise Problem(HTTPStatus.FORBIDDEN, "this address wants a client certificate (--admin-ssl-ca-certs)")
+    if tls["client_cert_error"] is not None:
+        text = f"the client certificate is not accepted: {tls['client_cert_error']}"
+        raise Problem(HTTPStatus.FORBIDDEN, text)
 
 
 def _session_of(token: str) -> str:

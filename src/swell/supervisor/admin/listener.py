@@ -1,4 +1,4 @@
-"""The TCP socket of --admin and the token that guards it. Called by `main`."""
+"""The TCP socket of --admin, what guards it, and its TLS. Called by `main`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from swell.config.address import TcpAddress, parse_address
 from swell.errors import StartupError
 from swell.supervisor.admin.guard import Guard
 from swell.worker.sockets import open_tcp, resolve
+from swell.worker.tls import Keeper
 
-__all__ = ["guard_of", "listener_of"]
+__all__ = ["guard_of", "keeper_of", "listener_of"]
 
 TOKEN_AT_LEAST = 16
 _BACKLOG = 128
@@ -49,4 +50,25 @@ def guard_of(config: Config) -> Guard:
                 f"--admin-token-file {config.admin_token_file}: the token needs at least {TOKEN_AT_LEAST} characters"
                 " and no blanks; `openssl rand -hex 32` makes a good one"
             )
-    return Guard(token=token, read_only=config.admin_read_only)
+    certificate = config.admin_ssl_ca_certs is not None
+    return Guard(token=token, certificate=certificate, read_only=config.admin_read_only)
+
+
+def keeper_of(config: Config) -> Keeper | None:
+    """The certificates of this address alone, with keys for session tickets of its own: no session of another address,
+    which may want no client certificate, goes on here. Raises `StartupError`."""
+    if config.admin_ssl_certfile is None:
+        return None
+    authorities = config.admin_ssl_ca_certs
+    return Keeper(
+        Config.make(
+            "admin:app",
+            ssl_certfile=(config.admin_ssl_certfile,),
+            ssl_keyfile=() if config.admin_ssl_keyfile is None else (config.admin_ssl_keyfile,),
+            ssl_keyfile_password=config.admin_ssl_keyfile_password,
+            ssl_ca_certs=authorities,
+            # Probes have none, and whoever has a bad one is told what is wrong with it: the guard refuses.
+            ssl_cert_reqs="none" if authorities is None else "ask",
+            ssl_crl=config.admin_ssl_crl,
+        )
+    )

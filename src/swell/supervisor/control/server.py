@@ -19,6 +19,7 @@ from swell._core import Engine
 from swell.config import Config
 from swell.worker.asgi import Receive, Scope, Send
 from swell.worker.settings import EngineSettings
+from swell.worker.tls import Keeper
 
 __all__ = ["ControlServer"]
 
@@ -60,10 +61,12 @@ class Served(Protocol):
 
 class ControlServer:
     """Serves an application on `listener`, from `start` to `close`. The socket stays open and stays the caller's.
-    On a Unix socket only its owner is served."""
+    On a Unix socket only its owner is served. With a `keeper` it speaks TLS, with what the files have at the time."""
 
-    def __init__(self, application: Served, listener: socket) -> None:
+    def __init__(self, application: Served, listener: socket, keeper: Keeper | None = None) -> None:
         self._listener = listener
+        self._keeper = keeper
+        self._watching: asyncio.Task[None] | None = None
         self._application = application
         self._engine: Engine | None = None
 
@@ -82,7 +85,11 @@ class ControlServer:
             report=_report,
         )
         loop.add_reader(engine.fileno(), engine.turn)
-        engine.listen(self._listener.fileno())
+        if (keeper := self._keeper) is not None:
+            engine.set_tls(keeper.context)
+            keeper.changed = lambda _: engine.set_tls(keeper.context)
+            self._watching = loop.create_task(keeper.watch())
+        engine.listen(self._listener.fileno(), tls=keeper is not None)
         self._engine = engine
 
     async def close(self) -> None:
@@ -91,6 +98,8 @@ class ControlServer:
         if engine is None:
             return
         watched = engine.fileno()
+        if self._watching is not None:
+            self._watching.cancel()
         try:
             engine.stop_accepting()
             empty = engine.drain()
