@@ -89,7 +89,7 @@ def serve(tmp_path: Path) -> Serve:
         places = ("--runtime-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
         admin = ("--admin", f"127.0.0.1:{admin_port}", "--no-access-log", "--name", "shop")
         with serving("main:app", *admin, *places, *options, directory=tmp_path) as server:
-            found = server.wait_for_log(r"probes, metrics and commands on http://127\.0\.0\.1:(\d+)")
+            found = server.wait_for_log(r"probes, metrics and commands on https?://127\.0\.0\.1:(\d+)")
             yield server, Admin(int(found[1]))
 
     return serve

@@ -64,6 +64,36 @@ def test_light_and_dark(open_page: OpenPage) -> None:
     assert shades["light"] != shades["dark"]
 
 
+def test_the_day_stands_beside_its_forecast(open_page: OpenPage) -> None:
+    with crowd(2) as address:
+        page = open_page(address)
+        expect(page.locator("#day-note")).to_contain_text("It only watches")
+        expect(page.locator("#day-note")).to_contain_text("this hour usually needs 2.4")
+        for line in (
+            "#chart-load > svg path.foretold",
+            "#chart-load > svg path.main.stroke",
+            "#chart-day > svg path.stroke",
+        ):
+            expect(page.locator(line)).to_have_attribute("d", re.compile("^M.+[LV]"))
+        # The forecast goes on where the load has ended.
+        ends = page.evaluate(
+            """() => ["foretold", "main.stroke"].map((name) =>
+                 document.querySelector(`#chart-load > svg path.${name}`).getBBox()).map((box) => box.x + box.width)"""
+        )
+        assert ends[0] > ends[1] * 1.2
+        page.locator("#chart-load > svg").focus()
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#chart-load .when")).not_to_be_empty()
+        expect(page.locator("#chart-day .when")).not_to_be_empty()
+
+
+def test_without_a_day_of_history_a_sentence_says_so(open_page: OpenPage) -> None:
+    with crowd(2, history=False) as address:
+        page = open_page(address)
+        expect(page.locator("#day-note")).to_have_text("No forecast yet: 3 h of history, 24 h are needed.")
+        expect(page.locator("#day-charts")).to_be_hidden()
+
+
 def test_the_cursor_stands_in_all_charts_and_moves_by_keys(open_page: OpenPage) -> None:
     with crowd(2) as address:
         page = open_page(address)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
+import os
 import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from support.certificates import server_files
 from support.kernel import wait_until
 from support.server import ServerProcess
 
@@ -153,6 +162,149 @@ def test_who_may_only_look_sees_no_buttons(serve: Serve, open_page: OpenPage) ->
         page.click("#worker-1 button")
         expect(page.locator("#detail")).to_contain_text("Worker 1")
         expect(page.locator("#restart")).to_be_hidden()
+        expect(page.locator("#profile")).to_be_hidden()
+
+
+@contextmanager
+def busy(server: ServerProcess) -> Iterator[None]:
+    """One request after the other, until the block ends."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.is_set():
+            ask(server, "/orders/7", 50)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(20)
+
+
+def test_the_button_makes_a_profile(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1") as (server, admin), busy(server):
+        page = open_page(url(admin.port))
+        is_live(page)
+        page.click("#worker-1 button")
+        page.click("#profile")
+        expect(page.locator("#ask-title")).to_have_text("Profile worker 1")
+        page.fill("#ask-seconds", "2")
+        page.press("#ask-seconds", "Enter")
+        expect(page.locator(".toast.pending progress")).to_be_visible()
+        # One at a time: the second is told so.
+        status, _, text = admin.ask("POST", "/api/profile", '{"worker": 1, "seconds": 1}', Swell_Admin="1")
+        assert (status, "is being profiled already" in text) == (409, True)
+        link = page.locator(".toast.kept a")
+        expect(link).to_have_text("open the flame graph")
+        expect(page.locator(".toast.kept .hottest li").first).to_contain_text("%")
+        with page.context.expect_page() as opened:
+            link.click()
+        flame = opened.value
+        flame.set_default_timeout(MILLISECONDS)
+        expect(flame.locator("h1")).to_contain_text("shop, worker 1")
+        # Its script runs, and has nothing to do with this server.
+        expect(flame.locator("#graph button").first).to_contain_text("all")
+        assert flame.evaluate("self.origin") == "null"
+        assert flame.locator("#graph button").count() > 1
+        page.click("#worker-1 button")
+        expect(page.locator("#detail .profiles")).to_contain_text("samples by in-process")
+
+
+def hello(port: int) -> dict[str, Any]:
+    """What a page is told first."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", "/api/events")
+        response = connection.getresponse()
+        assert response.readline() == b"event: hello\n"
+        said: dict[str, Any] = json.loads(response.readline().removeprefix(b"data: "))
+        return said
+
+
+def history(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points of the charts. Those of minutes that an earlier life has recorded know of no requests."""
+    return [dict(zip(said["columns"], row, strict=True)) for row in said["history"]]
+
+
+def seen(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the charts, what a parent has seen itself."""
+    return [one for one in history(said) if one["requests"] is not None]
+
+
+def test_an_upgrade_loses_nothing_of_what_was_seen(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1..3") as (server, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        assert admin.ask("POST", "/api/scale", '{"by": 1}', Swell_Admin="1")[0] == 200
+        expect(page.locator("#decisions li").first).to_contain_text("1 → 2")
+        ask(server, "/orders/7", 400)
+        expect(page.locator("#figure-requests")).to_contain_text("400 in all")
+        wait_until(lambda: sum(one["requests"] for one in seen(hello(admin.port))) > 100, "it is in the charts")
+        before = hello(admin.port)
+        os.kill(server.pid, signal.SIGUSR2)
+        expect(page.locator("#notice-replaced")).to_contain_text("The server was replaced", timeout=60_000)
+        is_live(page)
+        after = hello(admin.port)
+        assert after["instance"]["pid"] != before["instance"]["pid"]
+        assert [one["text"] for one in after["decisions"]][: len(before["decisions"])] == [
+            one["text"] for one in before["decisions"]
+        ]
+        assert seen(after)[: len(seen(before))] == seen(before)
+        # What others have counted is no traffic of the new one's.
+        end = before["history"][-1][0]
+        quiet = [one["requests"] for one in seen(hello(admin.port)) if one["at"] > end + 2]
+        assert not any(quiet)
+        # A page that is opened now has it, too.
+        page.reload()
+        is_live(page)
+        expect(page.locator("#figure-requests")).to_contain_text("400 in all")
+        expect(page.locator("#decisions")).to_contain_text("asked for 2")
+        expect(page.locator("#chart-traffic > svg path.stroke.main")).to_have_attribute("d", re.compile("^M.+L"))
+        expect(page.locator("#chart-workers .marks path").first).to_be_visible()
+
+
+def test_a_restart_keeps_what_is_recorded(serve: Serve, open_page: OpenPage) -> None:
+    with serve("--workers", "1..3") as (server, admin):
+        page = open_page(url(admin.port))
+        is_live(page)
+        expect(page.locator("#day-note")).to_contain_text("No forecast yet")
+        assert admin.ask("POST", "/api/scale", '{"by": 1}', Swell_Admin="1")[0] == 200
+        expect(page.locator("#decisions li").first).to_contain_text("1 → 2")
+        ask(server, "/orders/7", 50)
+        expect(page.locator("#figure-requests")).to_contain_text("50 in all")
+    expect(page.locator("#link-text")).to_contain_text("Reconnecting")
+    with serve("--workers", "1..3", admin_port=admin.port):
+        is_live(page)
+        expect(page.locator("#notice-replaced")).to_contain_text("The server was replaced")
+        wait_until(lambda: any(one["requests"] is None for one in history(hello(admin.port))), "the record is open")
+        old = next(one for one in history(hello(admin.port)) if one["requests"] is None)
+        assert old["ready"] > 0
+        assert old["need"] is not None
+        status, outlook = admin.document("/api/forecast")
+        assert (status, outlook["recorded"], len(outlook["forecast"])) == (200, True, 37)
+        assert outlook["actual"][-1]["requests"] > 0
+        page.reload()
+        is_live(page)
+        expect(page.locator("#decisions")).to_contain_text("asked for 2")
+        expect(page.locator("#chart-load > svg path.stroke.main")).to_have_attribute("d", re.compile("^M"))
+
+
+def test_over_tls_it_is_the_same_page(serve: Serve, open_page: OpenPage, tmp_path: Path) -> None:
+    certificate, key = server_files("127.0.0.1")
+    (tmp_path / "token").write_text(TOKEN)
+    options = ("--admin-ssl-certfile", certificate, "--admin-ssl-keyfile", key, "--workers", "1")
+    with serve(*options, "--admin-token-file", str(tmp_path / "token")) as (_, admin):
+        page = open_page(f"https://127.0.0.1:{admin.port}/", ignore_https_errors=True)
+        page.fill("#ask-token", TOKEN)
+        page.keyboard.press("Enter")
+        is_live(page)
+        expect(page.locator("#worker-1")).to_be_visible()
+        protocol = "performance.getEntriesByType('navigation')[0].nextHopProtocol"
+        assert page.evaluate(protocol) == "h2"
+        (cookie,) = page.context.cookies()
+        assert (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) == (True, True, "Strict")
 
 
 def test_the_token_is_asked_for(serve: Serve, open_page: OpenPage, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -130,3 +131,46 @@ def test_the_load_stands_beside_its_forecast() -> None:
     assert (point["need"], point["forecast"]) == (2.5, 3.0)
     point = named(recorder.observe(1002.0, 2.0, status(), snapshot(), {**scaling, "forecast": None})["point"])
     assert (point["need"], point["forecast"]) == (2.5, None)
+
+
+def test_another_recorder_goes_on_where_one_has_stopped() -> None:
+    old = Recorder()
+    for second in range(3):
+        old.observe(1000.0 + second, float(second), status(), snapshot(reading(requests=100 * second)), None)
+    said = json.loads(json.dumps(old.dump()))
+    new = Recorder()
+    for second in range(2):  # it has looked at its own workers already, beside the old one
+        new.observe(1001.5 + second, 50.0 + second, status(), snapshot(), None)
+    new.load(said)
+    assert list(new.points) == list(old.points)
+    # What the old one has counted is in the totals from now on: that is no traffic of this moment.
+    document = new.observe(1003.0, 52.0, status(), snapshot(reading(requests=200)), None)
+    assert (document["point"], document["totals"]["requests"]) == (None, 200)
+    document = new.observe(1004.0, 53.0, status(), snapshot(reading(requests=207)), None)
+    assert named(document["point"])["requests"] == 7.0
+    assert [point[0] for point in new.points] == [1001.0, 1002.0, 1004.0]
+
+
+def test_columns_of_another_version_find_their_places() -> None:
+    recorder = Recorder()
+    recorder.load({"columns": ["weather", "requests", "at"], "points": [["fine", 3.5, 1000.0], ["fine", 1.0, None]]})
+    assert [named(point) for point in recorder.points] == [{**dict.fromkeys(COLUMNS), "at": 1000.0, "requests": 3.5}]
+    for wrong in ({}, {"columns": ["at"], "points": [["soon"]]}, {"columns": ["at"], "points": [3]}):
+        with pytest.raises((KeyError, ValueError, TypeError)):
+            recorder.load(wrong)
+
+
+def test_what_was_recorded_before_stands_before_what_was_seen() -> None:
+    recorder = Recorder()
+    for second in range(2):
+        recorder.observe(1000.0 + second, float(second), status(), snapshot(), None)
+    recorder.remember([(880, {"need": 1.5, "ready": 2}), (940, {"need": 1.0, "ready": 2}), (1060, {"need": 9.0})])
+    assert [point[0] for point in recorder.points] == [880, 940, 1001.0]
+    first = named(recorder.points[0])
+    assert (first["span"], first["need"], first["ready"], first["requests"]) == (60.0, 1.5, 2, None)
+
+
+def test_connections_by_protocol() -> None:
+    one = worker(1, connections=10, h2_open=3, h2_streams_open=40, websockets=2)
+    document = Recorder().observe(1000.0, 5.0, status(one, one), snapshot(), None)
+    assert document["open"] == {"connections": 20, "h2_open": 6, "h2_streams_open": 80, "websockets": 4}

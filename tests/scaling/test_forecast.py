@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swell.scaling import Bounds, Hour, Policy, foresee
+from swell.scaling import Bounds, Hour, Policy, foresee, outlook
 from swell.scaling.simulate import Load, Machine, simulate
 
 POLICY = Policy()
@@ -130,3 +130,25 @@ def test_nothing_raises(hours: list[Hour], now: float, start_time: float, began:
             assert found.floor >= 0
             assert found.load is not None
             assert math.isfinite(found.load)
+
+
+def test_the_outlook_is_what_was_foretold_and_what_is() -> None:
+    hours = recorded(9)
+    now = at(9, 8.5)
+    seen = outlook(hours, POLICY, now)
+    first = MONDAY + 8 * 24 + 8
+    assert [hour for hour, _ in seen] == list(range(first, first + 24 + 12 + 1))
+    assert [load for _, load in seen] == [pytest.approx(office(hour)) for hour in range(8, 8 + 37)]
+    # Of the hour that it is about, it says what the forecast does.
+    found = foresee(hours, POLICY, at(9, 9) - 31, start_time=2.0)
+    assert found is not None
+    assert found.load == dict(seen)[MONDAY + 9 * 24 + 9]
+
+
+def test_without_a_day_of_history_the_outlook_says_nothing() -> None:
+    assert {load for _, load in outlook(recorded(1)[:6], POLICY, at(0, 6))} == {None}
+    assert outlook([], POLICY, math.nan) == []
+    # Six hours are known from yesterday on.
+    seen = [load for _, load in outlook(recorded(1)[:6], POLICY, at(0, 20))]
+    assert seen[:28] == [None] * 28
+    assert None not in seen[28:34]

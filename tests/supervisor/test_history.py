@@ -14,7 +14,7 @@ import pytest
 
 from swell.scaling import Hour
 from swell.supervisor import history
-from swell.supervisor.history import LoadHistory
+from swell.supervisor.history import DAY_MINUTES, LoadHistory, Minute
 
 START = 1_800_000_000.0  # a whole hour of Unix time
 
@@ -205,3 +205,40 @@ def test_nonsense_is_not_recorded(kept: LoadHistory) -> None:
     kept.add(START, float("inf"), 1)
     kept.flush()
     assert kept.hours() == []
+
+
+def test_the_last_day_comes_back_with_its_traffic(path: Path, kept: LoadHistory) -> None:
+    for second in range(0, 120, 30):
+        kept.add(START + second, 1.0, 2, requests=100.0 + second, target=3)
+    kept.close()
+    again = LoadHistory(path)
+    first = int(START // 60)
+    assert again.day() == [Minute(first, 1.0, 2.0, 115.0, 3.0), Minute(first + 1, 1.0, 2.0, 175.0, 3.0)]
+    again.add(START + 60, 3.0, 2, requests=25.0, target=5)
+    again.close()
+    # The minute in which a parent took over is one in the file, and two in its memory.
+    assert [minute.requests for minute in again.day()] == [115.0, 175.0, 25.0]
+    third = LoadHistory(path)
+    assert third.day()[-1] == Minute(first + 1, 5 / 3, 2.0, 125.0, 11 / 3)
+    third.close()
+
+
+def test_a_day_is_a_day_and_traffic_is_kept_for_two(path: Path, kept: LoadHistory) -> None:
+    for minute in range(0, 4 * DAY_MINUTES, 60):
+        kept.add(START + minute * 60, 1.0, 1, requests=1.0)
+    kept.close()
+    again = LoadHistory(path)
+    assert len(again.day()) == 24
+    again.close()
+    with sqlite3.connect(path) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM traffic").fetchone()
+        # As an earlier version has left it.
+        connection.execute("DROP TABLE traffic")
+    connection.close()
+    assert count == 48
+    old = LoadHistory(path)
+    assert {minute.requests for minute in old.day()} == {None}
+    old.add(START, 1.0, 1, requests=7.0)
+    old.flush()
+    assert old.day()[-1].requests == 7.0
+    old.close()

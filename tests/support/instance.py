@@ -78,6 +78,14 @@ class FakeInsight:
         self._calls.append(("profile", worker, seconds, hz, memory))
         return {"worker": worker, "unit": "samples", "frames": [], "stacks": []}
 
+    async def profile_page(self, worker: int | None, seconds: float, hz: int, memory: bool) -> dict[str, Any]:
+        self._calls.append(("profile_page", worker, seconds, hz, memory))
+        hot = {"function": "work", "file": "/srv/shop/orders.py", "line": 12, "own": 0.6, "total": 0.7}
+        return {"worker": worker, "unit": "samples", "text": "120 samples", "profile": 7, "hottest": [hot]}
+
+    def flame(self, profile: int) -> str | None:
+        return "<!doctype html><title>a flame graph</title>" if profile == 7 else None
+
     async def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
         self._calls.append(("logs", wanted))
         yield json.dumps({"worker": 1, "lost": 0, "lines": ["a line"]}).encode() + b"\n"
@@ -106,6 +114,7 @@ class FakeInstance:
         }
         self.decisions: list[dict[str, Any]] = []
         self.now = "2 workers, because the loops are half idle."
+        self.outlook: dict[str, Any] = {"recorded": False, "at": time.time(), "text": "nothing is recorded yet"}
         self.hold: asyncio.Event | None = None
         self.begun = asyncio.Event()
         self.ended: list[str] = []
@@ -119,6 +128,9 @@ class FakeInstance:
     def explain(self, last: int) -> dict[str, Any]:
         self.calls.append(("explain", last))
         return {"now": self.now, "decisions": self.decisions[-last:]}
+
+    def forecast(self) -> dict[str, Any]:
+        return self.outlook
 
     async def scale(self, minimum: int | None, maximum: int | None, count: int | None) -> dict[str, Any]:
         return await self._told("scale", minimum, maximum, count)

@@ -21,7 +21,7 @@ from swell.cli.terminal import emit
 from swell.config.units import read_duration
 from swell.errors import SwellError
 from swell.telemetry.formats import harmless
-from swell.telemetry.profile import Hot, flame, from_raw, hottest, trimmed
+from swell.telemetry.profile import Hot, flame, from_raw, hottest, summary, trimmed
 
 if TYPE_CHECKING:
     from swell.supervisor.control.client import Client
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
         emit(json.dumps(document))
         return 0
     path = Path(asked.options.get("--output") or asked.options.get("-o") or _default(worker["id"]))
-    _write(path, document, f"{client.name}, worker {worker['id']} (pid {worker['pid']}): {_summary(document)}")
+    _write(path, document, f"{client.name}, worker {worker['id']} (pid {worker['pid']}): {summary(document)}")
     emit("\n".join(_text(document, top, terminal_width())))
     emit(f"\n{path}")
     return 0
@@ -122,7 +122,7 @@ def _spied(pid: int, seconds: int, hz: int, insists: bool) -> dict[str, Any] | N
 
 def _text(document: Mapping[str, Any], count: int, width: int) -> list[str]:
     total = sum(number for number, _ in document["stacks"])
-    lines = [_summary(document)]
+    lines = [summary(document)]
     if not total:
         return [*lines, "nothing: the worker had nothing to do, or allocated nothing that stayed"]
     lines.append(f"{'itself':>8} {'in all':>8}  function")
@@ -134,22 +134,6 @@ def _text(document: Mapping[str, Any], count: int, width: int) -> list[str]:
 
 def _place(hot: Hot) -> str:
     return f"{short_path(hot.file)}:{hot.line}" if hot.file else ""
-
-
-def _summary(document: Mapping[str, Any]) -> str:
-    total = sum(number for number, _ in document["stacks"])
-    how = f"by {document['sampler']} in {document['seconds']:.1f} s"
-    if document["unit"] == "bytes":
-        return f"{_size(total)} allocated and still there, {how} (peak {_size(document['peak'])})"
-    parts = [f"{total} samples {how}, {document['hz']} a second wanted"]
-    if "looks" in document:
-        parts.append(f"{document['looks']} looks, idle in {document['idle']}")
-        parts.append(f"the sampler itself used {document['cpu_seconds'] / document['seconds']:.1%} of a core")
-    return "; ".join(parts)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1024:.0f} KiB" if count < 10 << 20 else f"{count / (1 << 20):.0f} MiB"
 
 
 def _write(path: Path, document: Mapping[str, Any], title: str) -> None:

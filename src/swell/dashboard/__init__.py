@@ -13,6 +13,6 @@ Knows no sockets, no clock and no parent; `swell.supervisor.admin.feed` asks onc
 from __future__ import annotations
 
 from swell.dashboard.files import INDEX, File, file_of
-from swell.dashboard.recorder import COLUMNS, Recorder
+from swell.dashboard.recorder import COLUMNS, KEPT_SECONDS, Recorder
 
-__all__ = ["COLUMNS", "INDEX", "File", "Recorder", "file_of"]
+__all__ = ["COLUMNS", "INDEX", "KEPT_SECONDS", "File", "Recorder", "file_of"]

@@ -2,19 +2,20 @@
 
 Rates and percentiles are those of the time since the last look, which is a second while somebody watches. A worker is
 known by its id, which no other ever has; what one has counted between the last look and its end is missing in
-percentiles and in its own row, not in the totals, which are those of `/metrics`. Knows no clock.
+percentiles and in its own row, not in the totals, which are those of `/metrics`. What was seen before this parent is
+taken over: from the parent that it replaces all of it, from the record of the load a point a minute. Knows no clock.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swell._core import DURATION_BOUNDS
 from swell.dashboard.windows import between, percentile, powers, rate
 from swell.telemetry.metrics import Snapshot, Totals
-from swell.telemetry.metrics.readings import Kind
+from swell.telemetry.metrics.readings import COUNTERS, Kind
 
 __all__ = ["COLUMNS", "KEPT_SECONDS", "Recorder"]
 
@@ -27,7 +28,9 @@ KEPT_SECONDS, KEPT_POINTS = 900.0, 900
 RUNNING_AT_MOST, ROUTES_AT_MOST = 12, 12
 # Routes are judged by their last minute, which begins at one of these looks.
 ROUTE_SECONDS, ROUTE_LOOK_SECONDS = 60.0, 10.0
+_OPEN = ("connections", "h2_open", "h2_streams_open", "websockets")
 _HISTOGRAM = powers(32)
+_HANDSHAKES_FAILED = {name for name in COUNTERS if name.startswith("handshakes_")} - {"handshakes_resumed"}
 _FINISHED = frozenset({"stopping", "empty"})
 
 Row = list[float | int | None]
@@ -44,6 +47,29 @@ class Recorder:
         self._workers: dict[int, Mapping[str, Any]] = {}
         self._totals: Totals | None = None
         self._looks: deque[tuple[float, dict[Kind, tuple[list[int], int]]]] = deque()
+
+    def dump(self) -> Document:
+        """The points, as JSON knows them."""
+        return {"columns": COLUMNS, "points": list(self.points)}
+
+    def load(self, said: Mapping[str, Any]) -> None:
+        """Goes on where another recorder, perhaps of another version, has stopped. What this one has seen so far was
+        beside that one and goes; what is counted from now on is compared with nothing before."""
+        places = {name: place for place, name in enumerate(said["columns"])}
+        rows = [[_number(row, places.get(name)) for name in COLUMNS] for row in said["points"][-KEPT_POINTS:]]
+        self.points = deque((row for row in rows if row[0] is not None), KEPT_POINTS)
+        self._now = self._totals = None
+        self._workers = {}
+        self._looks.clear()
+
+    def remember(self, minutes: Iterable[tuple[float, Mapping[str, float | None]]]) -> None:
+        """Points from before the first one, as far as they are known: when a minute began, and some of its columns."""
+        first = self.points[0][0] if self.points else None
+        earlier: list[Row] = []
+        for at, known in minutes:
+            if first is None or at < first:
+                earlier.append([at, 60.0, *(known.get(name) for name in COLUMNS[2:])])
+        self.points.extendleft(reversed(earlier[-(KEPT_POINTS - len(self.points)) :]))
 
     def observe(
         self, at: float, now: float, status: Mapping[str, Any], snapshot: Snapshot, scaling: Scaling | None
@@ -65,6 +91,7 @@ class Recorder:
             "running": _running(status["workers"], now),
             "routes": self._routes(now, totals.requests),
             "protocols": self._protocols(span, totals, status["workers"]),
+            "open": {name: sum(worker[name] for worker in status["workers"]) for name in _OPEN},
             "queues": [[queue.address, queue.length, queue.limit] for queue in snapshot.queues],
             "exits": dict(snapshot.exits),
             "scaling": scaling,
@@ -214,9 +241,11 @@ def _totals(totals: Totals) -> Document:
     names = (
         "requests", "responses_2xx", "responses_3xx", "responses_4xx", "responses_5xx", "refused", "overloaded",
         "timed_out", "application_errors", "engine_faults", "accepted", "handed_over", "websockets_opened",
-        "bytes_received", "bytes_sent",
+        "bytes_received", "bytes_sent", "handshakes", "handshakes_resumed",
     )  # fmt: skip
-    return {name: count[name] for name in names}
+    failed = sum(number for name, number in count.items() if name in _HANDSHAKES_FAILED)
+    http2 = {name: number for name, number in count.items() if name.startswith("h2_")}
+    return {**{name: count[name] for name in names}, "handshakes_failed": failed, **http2}
 
 
 def _running(workers: Iterable[Mapping[str, Any]], now: float) -> list[Document]:
@@ -233,6 +262,13 @@ def _running(workers: Iterable[Mapping[str, Any]], now: float) -> list[Document]
 
 def _request(seen: Mapping[str, Any], now: float) -> Document:
     return {"line": seen["line"], "seconds": round(max(0.0, now - seen["since_ns"] / 1e9), 3)}
+
+
+def _number(row: Sequence[Any], place: int | None) -> float | int | None:
+    value = row[place] if place is not None else None
+    if value is not None and not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    return value
 
 
 def _rounded(value: float | None) -> float | None:

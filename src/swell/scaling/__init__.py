@@ -7,7 +7,7 @@ clock. docs/scaling.md tells it to users, its table is made from `policy` by `py
 from __future__ import annotations
 
 from swell.scaling.decide import Bounds, Decision, Inputs, decide, new_history
-from swell.scaling.forecast import Forecast, Hour, foresee
+from swell.scaling.forecast import Forecast, Hour, Mode, foresee, outlook
 from swell.scaling.policy import PARAMETERS, Policy, read_policy
 from swell.scaling.signals import HostSample, WorkerSample, worker_sample
 from swell.scaling.window import Change, History, Memory, Tick
@@ -23,12 +23,14 @@ __all__ = [
     "Hour",
     "Inputs",
     "Memory",
+    "Mode",
     "Policy",
     "Tick",
     "WorkerSample",
     "decide",
     "foresee",
     "new_history",
+    "outlook",
     "read_policy",
     "worker_sample",
 ]

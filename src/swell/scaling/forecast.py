@@ -16,13 +16,15 @@ from typing import Literal
 from swell.scaling import words
 from swell.scaling.policy import Policy
 
-__all__ = ["Forecast", "Hour", "Mode", "foresee"]
+__all__ = ["Forecast", "Hour", "Mode", "foresee", "outlook"]
 
 Mode = Literal["off", "forecast-only", "on"]
 
 _HOUR = 3600
 _DAY, _WEEK = 24, 168
 _MOST_WEEKS = 5
+# How far `outlook` goes: the day that is judged, and half of one to come.
+_BEHIND, _AHEAD = 24, 12
 # The last day's forecasts are judged; fewer judged hours than this prove nothing.
 _JUDGED, _LEAST_JUDGED = 24, 6
 # Loads below a tenth of a worker count as this, so that an idle night does not make every error look large.
@@ -78,11 +80,7 @@ def foresee(
     ahead = max(0.0, start_time) if math.isfinite(start_time) else 0.0
     at = now + ahead + policy.forecast_margin
     this_hour = math.floor(now / _HOUR)
-    oldest = this_hour - round(policy.forecast_weeks) * _WEEK
-    # The running hour is not over: its mean is of other minutes than the profile's.
-    known = {
-        hour.number: hour.load for hour in hours if oldest <= hour.number < this_hour and 0 <= hour.load <= _LARGEST
-    }
+    known = _known(hours, policy, this_hour)
     acts = mode == "on"
     if not known:
         return Forecast(at, None, None, None, acts, "no history yet")
@@ -105,6 +103,24 @@ def foresee(
     floor = max(0, math.ceil(load - _ALMOST))
     text = f"this hour usually needs {words.number(load)} (forecasts of the last day wrong by {words.percent(error)})"
     return Forecast(at, floor, load, error, acts, text)
+
+
+def outlook(hours: Sequence[Hour], policy: Policy, now: float) -> list[tuple[int, float | None]]:
+    """What the profile says of each hour of the last day and of the next ones, by their numbers: of those that are
+    over, what it would have foretold a day before. None where an hour has nothing to go by."""
+    if not math.isfinite(now):
+        return []
+    this_hour = math.floor(now / _HOUR)
+    known = _known(hours, policy, this_hour)
+    return [(hour, _profile(known, hour)) for hour in range(this_hour - _BEHIND, this_hour + _AHEAD + 1)]
+
+
+def _known(hours: Sequence[Hour], policy: Policy, this_hour: int) -> dict[int, float]:
+    oldest = this_hour - round(policy.forecast_weeks) * _WEEK
+    # The running hour is not over: its mean is of other minutes than the profile's.
+    return {
+        hour.number: hour.load for hour in hours if oldest <= hour.number < this_hour and 0 <= hour.load <= _LARGEST
+    }
 
 
 def _profile(known: Mapping[int, float], hour: int) -> float | None:

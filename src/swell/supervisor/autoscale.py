@@ -10,14 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swell.errors import StartupError
-from swell.scaling import Bounds, Decision, Forecast, Policy, Tick, decide, foresee, new_history, worker_sample
+from swell.scaling import (
+    Bounds,
+    Decision,
+    Forecast,
+    Mode,
+    Policy,
+    Tick,
+    decide,
+    foresee,
+    new_history,
+    outlook,
+    worker_sample,
+)
 from swell.supervisor.commands import DECISIONS_KEPT, Commands
-from swell.supervisor.history import LoadHistory
+from swell.supervisor.history import DAY_MINUTES, LoadHistory, Minute
 from swell.supervisor.host import Host
 from swell.supervisor.parent import Parent
 
@@ -26,6 +38,8 @@ __all__ = ["Autoscaler"]
 log = logging.getLogger("swell")
 
 FORECAST_SECONDS = 60.0
+# Minutes of a day that are shown as one.
+SHOWN_MINUTES = 10
 # Until a worker has been ready: a fork takes 50 ms, the application's lifespan may take more.
 START_SECONDS = 1.0
 
@@ -44,8 +58,11 @@ class Autoscaler:
         self._timer: asyncio.TimerHandle | None = None
         self._start_time = START_SECONDS
         self._rest()
+        self.on_load: Callable[[list[Minute]], None] = lambda minutes: None
+        """Gets the last day once, as soon as its record is open."""
         parent.on_waiting = self._wake
         commands.why = self.why
+        commands.outlook = self.outlook
 
     def start(self) -> None:
         """On the running loop."""
@@ -98,6 +115,27 @@ class Autoscaler:
             },
         }
 
+    def outlook(self) -> dict[str, Any] | None:
+        """The last day and the hours ahead: what was, and what is foretold, also where the forecast is off. None where
+        the number is not ours to say. `at` is Unix time, of the beginning of a span."""
+        if self._load is None or not self._elastic:
+            return None
+        now, hours = time.time(), self._load.hours()
+        mode: Mode = "forecast-only" if self._mode == "off" else self._mode
+        seen = foresee(hours, self._policy, now, start_time=self._start_time, mode=mode)
+        assert seen is not None
+        return {
+            "at": now,
+            "mode": self._mode,
+            "text": seen.text,
+            "load": seen.load,
+            "floor": seen.floor,
+            "error": seen.error,
+            "span": SHOWN_MINUTES * 60,
+            "actual": _actual(self._load.day(), now),
+            "forecast": [{"at": hour * 3600, "load": load} for hour, load in outlook(hours, self._policy, now)],
+        }
+
     # One tick
 
     @property
@@ -129,19 +167,21 @@ class Autoscaler:
                 self._rest()
             return
         now = time.monotonic()
-        ready = self._sample(now)
-        if ready is None:
+        tick = self._sample(now)
+        if tick is None:
             return
+        ready, requests = tick
         decision = self._decide(now, waiting=False)
         unix = time.time()
         if self._load is not None:
-            self._load.add(unix, decision.demand, ready)
+            self._load.add(unix, decision.demand, ready, requests=requests, target=parent.target)
         if self._mode != "off" and now >= self._forecast_at:
             self._forecast_at = now + FORECAST_SECONDS
             self._foresee(unix)
 
-    def _sample(self, now: float) -> int | None:
-        """Adds what there was since the last look. Returns how many workers are ready; None when this is the first."""
+    def _sample(self, now: float) -> tuple[int, float] | None:
+        """Adds what there was since the last look. Returns how many workers are ready, and the requests per second;
+        None when this is the first."""
         seen, samples = {}, []
         span = 0.0 if self._at is None else now - self._at
         read = self._parent.slots.board.read
@@ -160,7 +200,7 @@ class Autoscaler:
             return None
         tick = Tick.of(now, span, samples, self._host.sample(span))
         self._history.add(tick)
-        return tick.ready
+        return tick.ready, sum(sample.requests_per_s or 0.0 for sample in samples)
 
     def _decide(self, now: float, *, waiting: bool) -> Decision:
         parent = self._parent
@@ -203,7 +243,31 @@ class Autoscaler:
             load = LoadHistory(None)
         self._commands.remember(load.decisions(DECISIONS_KEPT))
         self._commands.on_decision = load.record
+        self.on_load(load.day())
         return load
+
+
+def _actual(minutes: list[Minute], now: float) -> list[dict[str, Any]]:
+    """Means of some minutes each."""
+    slots: dict[int, list[Minute]] = {}
+    for minute in minutes:
+        if minute.number > now / 60 - DAY_MINUTES:
+            slots.setdefault(minute.number // SHOWN_MINUTES, []).append(minute)
+    return [
+        {
+            "at": slot * SHOWN_MINUTES * 60,
+            "load": _mean([minute.load for minute in found]),
+            "ready": _mean([minute.workers for minute in found]),
+            "target": _mean([minute.target for minute in found]),
+            "requests": _mean([minute.requests for minute in found]),
+        }
+        for slot, found in sorted(slots.items())
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 3) if known else None
 
 
 def _figures(inputs: Mapping[str, Any]) -> str:

@@ -43,6 +43,8 @@ class Commands:
         self.insight = Insight(parent)
         self.why: Callable[[], str | None] = lambda: None
         """Why the load asks for as many workers as there are; None where it is not asked."""
+        self.outlook: Callable[[], dict[str, Any] | None] = lambda: None
+        """The load of the last day and its forecast; None where it is not recorded."""
         self.on_decision: Callable[[Decision], None] = lambda decision: None
         self._why = "as configured"
 
@@ -90,9 +92,24 @@ class Commands:
             "decisions": list(self._decisions)[-last:],
         }
 
+    def forecast(self) -> dict[str, Any]:
+        """The load of the last day beside its forecast, and the hours ahead."""
+        seen = self.outlook()
+        if seen is not None:
+            return {"recorded": True, **seen}
+        fixed = self._parent.minimum == self._parent.maximum
+        text = "the number of workers is fixed, so its load is not recorded" if fixed else "nothing is recorded yet"
+        return {"recorded": False, "at": time.time(), "text": text}
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """The latest ones, the oldest first."""
+        return list(self._decisions)
+
     def remember(self, earlier: Sequence[Decision]) -> None:
-        """Decisions from before this parent, the oldest first."""
-        self._decisions = deque([*earlier, *self._decisions], DECISIONS_KEPT)
+        """Decisions from before this parent. They may be told from several sides."""
+        known = {decision["at"]: decision for decision in (*earlier, *self._decisions)}
+        self._decisions = deque((known[at] for at in sorted(known)), DECISIONS_KEPT)
 
     def decided(
         self,

@@ -1,9 +1,10 @@
 """What an instance remembers of its load: a bounded SQLite file in the state directory.
 
-Per minute the load in worker-equivalents, for the forecast, and the latest decisions with their inputs. Never in the
-way: a file that is damaged is moved aside, one that cannot be written is told about once, and the load of this life is
-then kept in memory alone. Times are Unix seconds. Decides nothing. Called by the parent, on its loop: a write is one
-small transaction a minute and one per decision, without waiting for the disk.
+Per minute the load in worker-equivalents, for the forecast, for two days also the requests and the workers that were
+wanted, for who wants to see them, and the latest decisions with their inputs. Never in the way: a file that is damaged
+is moved aside, one that cannot be written is told about once, and the load of this life is then kept in memory alone.
+Times are Unix seconds. Decides nothing. Called by the parent, on its loop: a write is one small transaction a minute
+and one per decision, without waiting for the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 from swell.scaling import Hour
 from swell.supervisor.control.protocol import Decision
 
-__all__ = ["LoadHistory"]
+__all__ = ["DAY_MINUTES", "LoadHistory", "Minute"]
 
 log = logging.getLogger("swell")
 T = TypeVar("T")
@@ -36,6 +37,8 @@ PAGE = 4096
 MAX_BYTES = 16 << 20
 KEPT_MINUTES = 5 * 7 * 24 * 60
 KEPT_DECISIONS = 4000
+# What is kept in memory to be shown, and for how long the file has it.
+DAY_MINUTES, KEPT_TRAFFIC = 24 * 60, 2 * 24 * 60
 # Minutes that wait while another process, the parent's successor, holds the file.
 PENDING_MINUTES = 120
 # Longer than any transaction of ours takes, short enough not to be felt.
@@ -48,6 +51,10 @@ CREATE TABLE decisions (
     id INTEGER PRIMARY KEY, at REAL, before INTEGER, after INTEGER, rule TEXT, guard TEXT, text TEXT, inputs TEXT
 );
 """
+# A table of its own, which files of earlier versions get with their next use and those versions leave alone.
+_TRAFFIC = """
+CREATE TABLE IF NOT EXISTS traffic (minute INTEGER PRIMARY KEY, requests REAL, target REAL, samples INTEGER)
+"""
 # The same minute comes twice when the parent was restarted in it.
 _PUT_MINUTE = """
 INSERT INTO minutes VALUES (?, ?, ?, ?, ?) ON CONFLICT (minute) DO UPDATE SET
@@ -57,16 +64,49 @@ INSERT INTO minutes VALUES (?, ?, ?, ?, ?) ON CONFLICT (minute) DO UPDATE SET
 """
 
 
+_PUT_TRAFFIC = """
+INSERT INTO traffic VALUES (?, ?, ?, ?) ON CONFLICT (minute) DO UPDATE SET
+    requests = (requests * samples + excluded.requests * excluded.samples) / (samples + excluded.samples),
+    target = (target * samples + excluded.target * excluded.samples) / (samples + excluded.samples),
+    samples = samples + excluded.samples
+"""
+_GET_DAY = """
+SELECT minute, load, workers, requests, target FROM minutes LEFT JOIN traffic USING (minute)
+WHERE minute > (SELECT max(minute) FROM minutes) - ? ORDER BY minute
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """Means of one minute. `number` is Unix time in whole minutes, `load` in worker-equivalents, `workers` are those
+    that were ready, `requests` per second; None where an earlier version has not recorded it."""
+
+    number: int
+    load: float
+    workers: float
+    requests: float | None
+    target: float | None
+
+
 @dataclass
 class _Minute:
     number: int
     load: float = 0.0
     peak: float = 0.0
     workers: float = 0.0
+    requests: float = 0.0
+    target: float = 0.0
     samples: int = 0
+
+    def mean(self) -> Minute:
+        count = self.samples
+        return Minute(self.number, self.load / count, self.workers / count, self.requests / count, self.target / count)
 
     def row(self) -> tuple[int, float, float, float, int]:
         return (self.number, self.load / self.samples, self.peak, self.workers / self.samples, self.samples)
+
+    def traffic(self) -> tuple[int, float, float, int]:
+        return (self.number, self.requests / self.samples, self.target / self.samples, self.samples)
 
 
 class _Foreign(Exception):  # noqa: N818 - it says what it is
@@ -84,14 +124,15 @@ class LoadHistory:
         self._minute: _Minute | None = None
         self._pending: deque[_Minute] = deque(maxlen=PENDING_MINUTES)
         self._hours: dict[int, tuple[float, int]] = {}
+        self._day: deque[Minute] = deque(maxlen=DAY_MINUTES)
         if path is not None:
             self._open(path)
 
     # Recording
 
-    def add(self, at: float, load: float, workers: int) -> None:
-        """One sample: the load in worker-equivalents, and the workers that were ready. A minute is written when the
-        next one begins."""
+    def add(self, at: float, load: float, workers: int, *, requests: float = 0.0, target: int = 0) -> None:
+        """One sample: the load in worker-equivalents, the workers that were ready, requests per second, and the workers
+        that were wanted. A minute is written when the next one begins."""
         if not (math.isfinite(at) and math.isfinite(load)):
             return
         number = math.floor(at / 60)
@@ -102,6 +143,8 @@ class LoadHistory:
         self._minute.load += max(0.0, load)
         self._minute.peak = max(self._minute.peak, load)
         self._minute.workers += workers
+        self._minute.requests += requests
+        self._minute.target += target
         self._minute.samples += 1
 
     def record(self, decision: Mapping[str, Any]) -> None:
@@ -117,6 +160,7 @@ class LoadHistory:
             minute, self._minute = self._minute, None
             self._pending.append(minute)
             self._count(minute.number, minute.load / minute.samples)
+            self._day.append(minute.mean())
             self._hours = {hour: kept for hour, kept in self._hours.items() if hour > _hour(minute.number) - _weeks()}
         if self._pending and self._write(self._put_pending):
             self._pending.clear()
@@ -124,7 +168,9 @@ class LoadHistory:
     def _put_pending(self, connection: sqlite3.Connection) -> None:
         newest = max(minute.number for minute in self._pending)
         connection.executemany(_PUT_MINUTE, [minute.row() for minute in self._pending])
+        connection.executemany(_PUT_TRAFFIC, [minute.traffic() for minute in self._pending])
         connection.execute("DELETE FROM minutes WHERE minute <= ?", (newest - KEPT_MINUTES,))
+        connection.execute("DELETE FROM traffic WHERE minute <= ?", (newest - KEPT_TRAFFIC,))
         connection.execute("DELETE FROM decisions WHERE id <= (SELECT max(id) FROM decisions) - ?", (KEPT_DECISIONS,))
 
     # Reading
@@ -137,6 +183,11 @@ class LoadHistory:
     def hours(self) -> list[Hour]:
         """The mean load of every recorded hour, the oldest first: what the forecast is made of."""
         return [Hour(number, total / count) for number, (total, count) in sorted(self._hours.items())]
+
+    def day(self) -> list[Minute]:
+        """The last day, the oldest first, without the minute in hand. The one in which a parent took over is there
+        twice."""
+        return list(self._day)
 
     def decisions(self, last: int) -> list[Decision]:
         """The latest decisions, the oldest first."""
@@ -194,9 +245,12 @@ class LoadHistory:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _Foreign(verdict)
+        connection.execute(_TRAFFIC)
         self._hours = {}
+        self._day.clear()
         for minute, load in connection.execute("SELECT minute, load FROM minutes"):
             self._count(minute, load)
+        self._day.extend(Minute(*row) for row in connection.execute(_GET_DAY, (DAY_MINUTES,)))
 
     def _write(self, change: Callable[[sqlite3.Connection], object]) -> bool:
         """One transaction. Whether there is nothing left to do: it is written, or there is no file."""

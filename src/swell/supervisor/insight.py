@@ -16,6 +16,7 @@ from swell.supervisor.logs import Logs
 from swell.supervisor.parent import Parent
 from swell.supervisor.witness import Unanswered
 from swell.supervisor.workers import State, Worker
+from swell.telemetry.profile import flame, hottest, summary, trimmed
 
 __all__ = ["Insight"]
 
@@ -23,6 +24,8 @@ __all__ = ["Insight"]
 ANSWER_SECONDS = 3.0
 # Beyond the profile's own time: to gather the stacks, or to take a snapshot of memory.
 PROFILE_SECONDS = 30.0
+# Pages of profiles, some hundred kilobytes each at most; stacks that one is drawn of; functions that are told with it.
+PAGES_KEPT, STACKS_SHOWN, HOTTEST_SHOWN = 8, 2000, 8
 # proc_pid_stat(5)
 _STATES = {
     "R": "runs, or waits for a processor", "S": "waits", "D": "waits in the kernel and cannot be interrupted",
@@ -37,6 +40,8 @@ class Insight:
         self._parent = parent
         self._logs = Logs(parent)
         self._profiled: set[int] = set()
+        self._pages: dict[int, str] = {}
+        self._page = 0
 
     def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
         """Log lines from now on."""
@@ -88,6 +93,32 @@ class Insight:
         if document is None:
             raise CommandFailed(f"{found.name} does not answer: native code keeps its interpreter, or it is stopped")
         return {**self._about(found), **document}
+
+    async def profile_page(self, worker: int | None, seconds: float, hz: int, memory: bool) -> dict[str, Any]:
+        """The same as a page; the latest few are kept."""
+        document = await self.profile(worker, seconds, hz, memory)
+        # The rarest are left out: drawing them all would hold up the parent.
+        stacks = sorted(document["stacks"], key=lambda stack: -stack[0])[:STACKS_SHOWN]
+        document = trimmed({**document, "stacks": stacks})
+        said = summary(document)
+        self._page += 1
+        title = f"{self._parent.config.name or 'Swell'}, worker {document['worker']} (pid {document['pid']}): {said}"
+        self._pages[self._page] = flame(document, title)
+        while len(self._pages) > PAGES_KEPT:
+            del self._pages[next(iter(self._pages))]
+        total = sum(count for count, _ in document["stacks"])
+        hot = [
+            {"function": one.function, "file": one.file, "line": one.line, "own": one.own / total}
+            for one in hottest(document, HOTTEST_SHOWN)
+        ]
+        return {
+            **{key: document[key] for key in ("worker", "pid", "state", "unit", "seconds", "sampler")},
+            "text": said, "profile": self._page, "hottest": hot,
+        }  # fmt: skip
+
+    def flame(self, profile: int) -> str | None:
+        """A page of the latest few."""
+        return self._pages.get(profile)
 
     async def _ask(self, worker: Worker, what: str, patience: float = ANSWER_SECONDS, **more: Any) -> Any:
         try:

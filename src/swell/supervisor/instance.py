@@ -4,6 +4,7 @@
     RUNTIME/NAME/scoreboard     shared memory of the workers; scoreboard-PID with a parent that took over from another
     RUNTIME/NAME/metrics        the metrics of the application, likewise
     RUNTIME/NAME/counted        what one parent has counted, until the next one has read it
+    RUNTIME/NAME/shown          what the page of one parent has shown, likewise
     RUNTIME/NAME/pid            the parent's process id
 
 An instance lives as long as its control socket answers, or, without one, as long as its process exists. What dead
@@ -28,9 +29,9 @@ from swell.supervisor.runtime import CONTROL, PID, alive, answers, instance_name
 
 __all__ = ["InstanceDirectory", "check_socket_path"]
 
-_SCOREBOARD, _METRICS, _COUNTED = "scoreboard", "metrics", "counted"
+_SCOREBOARD, _METRICS, _COUNTED, _SHOWN = "scoreboard", "metrics", "counted", "shown"
 _PID_BESIDE = ".pid"  # until it is complete
-_OURS = (CONTROL, _SCOREBOARD, _METRICS, _COUNTED, PID, _PID_BESIDE)
+_OURS = (CONTROL, _SCOREBOARD, _METRICS, _COUNTED, _SHOWN, PID, _PID_BESIDE)
 _LOCK = ".lock"
 # What sockaddr_un holds besides the NUL at its end: 108 bytes on Linux, 104 on BSD and macOS.
 SOCKET_PATH_AT_MOST = 107 if sys.platform == "linux" else 103
@@ -89,6 +90,11 @@ class InstanceDirectory:
     def counted(self) -> Path:
         """Where one parent leaves what it has counted for the next."""
         return self.path / _COUNTED
+
+    @property
+    def shown(self) -> Path:
+        """Where one parent leaves what its page has shown for the next."""
+        return self.path / _SHOWN
 
     @classmethod
     def claim(cls, root: Path, default: str, name: str = "", control: str | None = "auto") -> InstanceDirectory:

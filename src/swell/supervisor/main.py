@@ -12,12 +12,15 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from socket import socket
 
 from swell.config import Config
+from swell.dashboard import KEPT_SECONDS
 from swell.errors import StartupError, SwellError
 from swell.scaling import read_policy
+from swell.supervisor.admin import recall
 from swell.supervisor.admin.app import AdminApplication
 from swell.supervisor.admin.feed import Feed
 from swell.supervisor.admin.guard import OWNER, Guard
@@ -27,6 +30,7 @@ from swell.supervisor.changes import Changes
 from swell.supervisor.commands import Commands
 from swell.supervisor.control.server import ControlServer
 from swell.supervisor.handover import Handover
+from swell.supervisor.history import Minute
 from swell.supervisor.inherited import InheritingListeners
 from swell.supervisor.instance import InstanceDirectory
 from swell.supervisor.machine import usable_cores
@@ -125,6 +129,7 @@ class _Instance:
             self.parent, self.commands, policy, lambda: state_directory(directory.name, config.state_dir)
         )
         self.feed = Feed(self.commands, lambda: self.parent.meter.snapshot(self.parent), self.autoscaler.look)
+        self.autoscaler.on_load = self._show
         directory.admin = listener_of(config, None if handover is None else handover.admin)
         self.controls = []
         if directory.listener is not None:
@@ -138,12 +143,14 @@ class _Instance:
         self.upgrade = Upgrade(self.parent, listeners, directory, notifier, self.reporter, reports, place)
         self.upgrade.ticket_keys = lambda: () if self.tls is None else self.tls.ticket_keys
         stack.callback(self.upgrade.close)
+        self.upgrade.leave = lambda: recall.leave(directory.shown, self.feed, self.commands)
         self.commands.upgrade = self.upgrade
         self.upgrade.let_go = self._close_control
         self.takeover = None
         if handover is not None:
             self.takeover = Takeover(handover, self.parent, inherited, directory, self.reporter)
             self.takeover.begin_control = self._start_control
+            self.takeover.find = lambda: recall.find(directory.shown, self.feed, self.commands)
             stack.callback(self.takeover.close)
         self._stack = stack
 
@@ -208,6 +215,15 @@ class _Instance:
     async def _close_control(self) -> None:
         self.commands.insight.close()
         await asyncio.gather(*(control.close() for control in self.controls))
+
+    def _show(self, minutes: Sequence[Minute]) -> None:
+        """What an earlier life has recorded, a point a minute, where the page has none of its own."""
+        begin = time.time() - KEPT_SECONDS
+        self.feed.remember(
+            (minute.number * 60, {"ready": minute.workers, "target": minute.target, "need": minute.load})
+            for minute in minutes
+            if minute.number * 60 > begin
+        )
 
     def _say_addresses(self) -> None:
         for address in self.listeners.addresses:

@@ -85,6 +85,8 @@ class Upgrade:
         self.let_go: Callable[[], Awaitable[None]] | None = None
         """Stops serving what the new parent serves now: the control socket."""
         self.ticket_keys: Callable[[], tuple[bytes, ...]] = lambda: ()
+        self.leave: Callable[[], None] = lambda: None
+        """Leaves what is to be known of before, beside what was counted."""
         self._parent = parent
         self._listeners = listeners
         self._directory = directory
@@ -151,6 +153,7 @@ class Upgrade:
         try:
             await self._wait_for("prepared", pid, ended)
             self._parent.meter.hand_on(self._directory.counted, self._parent)
+            self.leave()
             channel.send({"is": "begin"})
             await self._wait_for("serving", pid, ended)
         except CommandFailed:
@@ -324,6 +327,8 @@ class Takeover:
         reporter: Reporter,
     ) -> None:
         self.begin_control: Callable[[], Awaitable[None]] | None = None
+        self.find: Callable[[], None] = lambda: None
+        """Finds what the old one has left."""
         self._parent = parent
         self._listeners = listeners
         self._directory = directory
@@ -356,6 +361,7 @@ class Takeover:
         closed = self._listeners.begin()
         self._directory.write_pid()
         self._parent.meter.take_over(self._directory.counted)
+        self.find()
         if self.begin_control is not None:
             await self.begin_control()
         self._parent.begin()

@@ -125,11 +125,46 @@ def test_a_header_that_stands_twice_opens_nothing() -> None:
     served(scenario, Guard(token="x" * 16))
 
 
+def test_a_profile_as_a_page_is_nobodys_page() -> None:
+    async def scenario(client: httpx.AsyncClient, instance: FakeInstance) -> None:
+        asks = {"swell-admin": "1"}
+        body = {"worker": 1, "seconds": 2, "page": True}
+        answer = await client.post("/api/profile", json=body, headers=asks)
+        assert (answer.status_code, answer.json()["profile"]) == (200, 7)
+        assert instance.calls[-1] == ("profile_page", 1, 2, 100, False)
+        assert (await client.post("/api/profile", json=body)).status_code == 403
+        assert (await client.post("/api/profile", json={**body, "page": 1}, headers=asks)).status_code == 400
+        page = await client.get("/api/flame", params={"profile": 7})
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        # It has a script inside, and may do nothing else: not read what this server says, not be framed.
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("sandbox allow-scripts; default-src 'none'")
+        assert "frame-ancestors 'none'" in policy
+        assert (page.headers["cache-control"], page.headers["x-frame-options"]) == ("no-store", "DENY")
+        for wrong in ("8", "x", "", "-1", "\u0667", "9" * 30):
+            assert (await client.get("/api/flame", params={"profile": wrong})).status_code == 404
+        assert (await client.get("/api/flame?other=1")).status_code == 400
+        assert (await client.post("/api/flame?profile=7", headers=asks)).status_code == 405
+        assert (await client.get("/api/flame?profile=7", headers={"host": "evil.example"})).status_code == 403
+
+    served(scenario)
+
+
+def test_who_may_only_look_makes_no_profile() -> None:
+    async def scenario(client: httpx.AsyncClient, instance: FakeInstance) -> None:
+        asks = {"swell-admin": "1"}
+        refused = await client.post("/api/profile", json={"page": True}, headers=asks)
+        assert (refused.status_code, instance.calls) == (403, [])
+        assert (await client.get("/api/forecast")).json()["text"] == "nothing is recorded yet"
+
+    served(scenario, Guard(read_only=True))
+
+
 def test_the_description_is_valid_and_complete() -> None:
     document = json.loads(json.dumps(description()))
     validate(document)
     described = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
-    probes = {("GET", path) for path in ("/livez", "/readyz", "/startupz", "/metrics", "/api/events")}
+    probes = {("GET", path) for path in ("/livez", "/readyz", "/startupz", "/metrics", "/api/events", "/api/flame")}
     probes.add(("POST", "/api/session"))
     assert described == {(route.method, f"/api/{name}") for name, route in ROUTES.items()} | probes
     for name, route in ROUTES.items():

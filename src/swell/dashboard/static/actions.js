@@ -2,13 +2,14 @@
 // (docs/admin.md), its result or error shown until somebody has seen it.
 
 import { byId, h } from "./dom.js";
-import { plural } from "./format.js";
+import { percent, plural } from "./format.js";
 
 const SHOWN = 6000; // ms; errors stay
 
 export class Actions {
   constructor(store) {
     this.store = store;
+    this.profiles = []; // that this page has asked for, the latest first
     byId("scale").addEventListener("click", () => this.scale());
     byId("reload").addEventListener("click", () => this.reload());
     byId("drain").addEventListener("click", () => this.drain());
@@ -66,6 +67,20 @@ export class Actions {
     });
   }
 
+  profile(worker) {
+    if (!this.#may) return;
+    this.#ask({
+      title: `Profile worker ${worker}`,
+      text: "A thread of the worker looks where its time goes, 100 times a second; requests go on. What stays allocated instead is seen by tracing every allocation, which is slow: keep it short.",
+      fields: [
+        { name: "seconds", label: "Seconds", type: "number", value: 10, min: 1, max: 600 },
+        { name: "memory", label: "Memory, not time", type: "checkbox" },
+      ],
+      confirm: "Profile",
+      done: (values) => this.#profile(worker, values),
+    });
+  }
+
   signIn(done) {
     const dialog = byId("ask");
     if (dialog.open && dialog.dataset.kind === "sign-in") return;
@@ -92,11 +107,31 @@ export class Actions {
     this.#toast(text, error ? "error" : "done");
   }
 
+  async #profile(worker, { seconds, memory }) {
+    const one = { worker, seconds, begun: Date.now(), failed: null, href: null };
+    this.profiles.unshift(one);
+    const bar = h("progress", { max: seconds, value: 0, "aria-label": `Profile of worker ${worker}` });
+    const toast = this.#toast([`Profiling worker ${worker} for ${seconds} s…`, bar], "pending");
+    const tick = setInterval(() => (bar.value = Math.min(seconds, (Date.now() - one.begun) / 1000)), 100);
+    const { error, text, document } = await post("profile", { worker, seconds, memory, page: true });
+    clearInterval(tick);
+    toast.remove();
+    if (error) {
+      one.failed = text;
+      return this.#toast(text, "error");
+    }
+    one.href = `/api/flame?profile=${document.profile}`;
+    one.text = text;
+    const hottest = document.hottest.slice(0, 3).map((hot) => h("li", {}, h("b", {}, percent(hot.own)), h("code", {}, hot.function)));
+    this.#toast([h("b", {}, `Worker ${worker}: `), flame(one), hottest.length ? h("ol", { class: "hottest" }, hottest)
+      : h("p", { class: "muted" }, "It had nothing to do, or nothing stayed allocated.")], "kept");
+  }
+
   #toast(text, kind) {
-    const glyph = { pending: "…", done: "✓", error: "✕" }[kind];
+    const glyph = { pending: "…", done: "✓", kept: "✓", error: "✕" }[kind];
     const close = kind === "pending" ? null : h("button", { type: "button", "aria-label": "Close", onclick: () => toast.remove() }, "×");
     const toast = h("div", { class: `toast ${kind}`, role: kind === "error" ? "alert" : null },
-      h("span", { "aria-hidden": "true" }, glyph), h("p", {}, text), close);
+      h("span", { "aria-hidden": "true" }, glyph), h("div", {}, text), close);
     byId("toasts").append(toast);
     if (kind === "done") setTimeout(() => toast.remove(), SHOWN);
     return toast;
@@ -108,15 +143,15 @@ export class Actions {
     if (dialog.open) dialog.close();
     dialog.dataset.kind = kind;
     const wrong = h("p", { class: "wrong", role: "alert" });
-    const inputs = fields.map(({ label, ...attributes }) => h("input", { id: `ask-${attributes.name}`, required: true, ...attributes }));
+    const inputs = fields.map(({ label, ...attributes }) => h("input", { id: `ask-${attributes.name}`, required: attributes.type !== "checkbox", ...attributes }));
     const form = h("form", { novalidate: false }, h("h2", { id: "ask-title" }, title), h("p", {}, text),
-      h("div", { class: "fields" }, inputs.map((input, index) => h("label", {}, fields[index].label, input))), wrong,
+      h("div", { class: "fields" }, inputs.map((input, index) => h("label", { class: input.type }, fields[index].label, input))), wrong,
       h("div", { class: "buttons" },
         modal ? null : h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
         h("button", { type: "submit", class: grave ? "grave" : "main" }, confirm)));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const read = (input) => (input.type === "number" ? Number(input.value) : input.value);
+      const read = (input) => (input.type === "number" ? Number(input.value) : input.type === "checkbox" ? input.checked : input.value);
       const values = Object.fromEntries(inputs.map((input) => [input.name, read(input)]));
       const mistake = check?.(values);
       if (mistake) return (wrong.textContent = mistake);
@@ -131,6 +166,9 @@ export class Actions {
   }
 }
 
+// The link to what a profile has found. A page of its own, which knows nothing of this one.
+export const flame = ({ href }) => h("a", { href, target: "_blank", rel: "noopener" }, "open the flame graph");
+
 async function post(command, values) {
   try {
     const answer = await fetch(`/api/${command}`, {
@@ -139,7 +177,7 @@ async function post(command, values) {
       body: JSON.stringify(values),
     });
     const document = await answer.json();
-    return answer.ok ? { text: document.text } : { error: true, text: document.detail ?? document.title };
+    return answer.ok ? { text: document.text, document } : { error: true, text: document.detail ?? document.title };
   } catch {
     return { error: true, text: "The server went away before it answered." };
   }

@@ -1,5 +1,6 @@
 // One chart over time, in SVG. Lines differ in their strokes and not by colour alone; what the cursor points at is in
-// the legend, as text. Arrow keys move the cursor.
+// the legend, as text. Arrow keys move the cursor. Time ends now, unless `options.axis` says otherwise: then it gives the
+// labels below, [at, text] each.
 
 import { h, s, setAttribute, setText } from "./dom.js";
 import { clock } from "./format.js";
@@ -18,7 +19,8 @@ export class Chart {
     ]);
     this.marks = s("g", { class: "marks" });
     this.line = s("line", { class: "cursor", y1: TOP, y2: HEIGHT - BOTTOM });
-    this.svg.append(this.grid, ...this.paths.flat().filter(Boolean), this.marks, this.line);
+    this.present = options.axis ? s("line", { class: "present", y1: TOP, y2: HEIGHT - BOTTOM }) : null;
+    this.svg.append(...[this.grid, this.present, ...this.paths.flat(), this.marks, this.line].filter(Boolean));
     this.when = h("span", { class: "when" });
     this.values = options.series.map((series) => h("b", {}));
     this.keys = options.series.map((series, index) =>
@@ -34,7 +36,8 @@ export class Chart {
     this.svg.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  draw(points, begin, end, cursor, decisions) {
+  // `now` is the point whose numbers stand in the legend while there is no cursor.
+  draw(points, begin, end, cursor, decisions = [], now = points.at(-1)) {
     const width = this.svg.clientWidth || 400;
     setAttribute(this.svg, "viewBox", `0 0 ${width} ${HEIGHT}`);
     const right = width - RIGHT, bottom = HEIGHT - BOTTOM;
@@ -44,7 +47,7 @@ export class Chart {
     const values = this.options.series.flatMap(({ name }) => seen.map((point) => point[name]).filter((value) => value !== null));
     const { ticks, place } = scale(values, this.options.least ?? 1);
     const y = (value) => bottom - place(value) * (bottom - TOP);
-    Object.assign(this, { begin, end, points: seen, cursor, width });
+    Object.assign(this, { begin, end, points: seen, cursor, now, width });
 
     this.#drawGrid(ticks, x, y, begin, end, right);
     this.options.series.forEach((series, index) => {
@@ -61,13 +64,14 @@ export class Chart {
         const closed = (run) => `${trace(run)}V${bottom}H${clip(run[0].at).toFixed(1)}Z`;
         setAttribute(area, "d", runs.filter((run) => run.length > 1).map(closed).join(""));
       }
-      const shown = cursor ?? this.points.at(-1);
+      const shown = cursor ?? now;
       const value = shown?.[series.name] ?? null;
       setText(this.values[index], this.options.format(value));
       // What never occurs need not be explained.
       this.keys[index].hidden = series.style === "fourth" && values.length > 0 && seen.every((point) => point[series.name] === null);
     });
     setText(this.when, cursor ? clock(cursor.at) : "");
+    if (this.present && now) setAttribute(this.present, "transform", `translate(${Math.round(x(now.at)) + 0.5} 0)`);
     setAttribute(this.line, "transform", `translate(${cursor ? Math.round(x(cursor.at)) + 0.5 : 0} 0)`);
     this.#drawDecisions(decisions, x, begin, cursor);
   }
@@ -77,6 +81,10 @@ export class Chart {
       s("line", { x1: LEFT, x2: right, y1: y(tick), y2: y(tick) }),
       s("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, this.options.format(tick)),
     ]);
+    if (this.options.axis) {
+      for (const [at, text] of this.options.axis(begin, end)) parts.push(s("text", { x: x(at), y: HEIGHT - 4, "text-anchor": "middle" }, text));
+      return this.grid.replaceChildren(...parts);
+    }
     const span = end - begin;
     const step = span / (span === 60 ? 4 : 5);
     for (let back = 0; back < span + 1; back += step) {
@@ -111,7 +119,8 @@ export class Chart {
     if (event.key === "Escape") this.onCursor(null);
     if (!step || !this.points?.length) return;
     event.preventDefault();
-    const index = this.cursor ? this.points.indexOf(this.cursor) : this.points.length;
+    const ahead = this.points.indexOf(this.now) + 1 || this.points.length;
+    const index = this.cursor ? this.points.indexOf(this.cursor) : ahead;
     const many = event.shiftKey ? 10 : 1;
     this.onCursor(this.points[Math.min(this.points.length - 1, Math.max(0, index + step * many))].at);
   }

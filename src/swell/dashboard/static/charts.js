@@ -83,7 +83,7 @@ export class Charts {
   }
 }
 
-function nearest(points, at) {
+export function nearest(points, at) {
   let best = null;
   for (const point of points) {
     if (best === null || Math.abs(point.at - at) < Math.abs(best.at - at)) best = point;

@@ -40,17 +40,31 @@ export function bounds({ min, max }) {
   return min === max ? "fixed" : `${min} to ${max}`;
 }
 
+const sumOf = (totals, prefix) =>
+  Object.entries(totals).reduce((sum, [name, number]) => (name.startsWith(prefix) ? sum + number : sum), 0);
+
 export function connections({ now }) {
   const totals = now.totals;
   const rows = now.protocols.map(({ scheme, version, rate }) => [
     `${scheme.startsWith("w") ? "WebSocket" : `HTTP/${version || "?"}`}${scheme.endsWith("s") ? " over TLS" : ""}`,
     `${count(rate)} per second`,
   ]);
-  const open = now.workers.reduce((total, worker) => total + worker.websockets, 0);
-  rows.push(["WebSockets open", `${exact(open)} of ${exact(totals.websockets_opened)} so far`]);
+  const open = now.open;
+  rows.push(["Open, HTTP/1.1", `${exact(open.connections - open.h2_open)}`]);
+  rows.push(["Open, HTTP/2", `${exact(open.h2_open)} with ${plural(open.h2_streams_open, "stream")}`]);
+  rows.push(["WebSockets open", `${exact(open.websockets)} of ${exact(totals.websockets_opened)} so far`]);
   rows.push(["Accepted", `${exact(totals.accepted)}, ${exact(totals.handed_over)} handed on`]);
   for (const [address, length, limit] of now.queues) {
     rows.push([`Queue of ${address.replace(/^https?:\/\//, "")}`, `${exact(length)} of ${exact(limit)}`]);
+  }
+  if (totals.handshakes + totals.handshakes_failed) {
+    const { handshakes, handshakes_resumed: resumed, handshakes_failed: failed } = totals;
+    rows.push(["TLS handshakes", `${exact(handshakes)}, ${exact(resumed)} resumed, ${exact(failed)} failed`]);
+  }
+  if (totals.h2_connections) {
+    rows.push(["HTTP/2 streams", `${exact(totals.h2_streams)} on ${plural(totals.h2_connections, "connection")}`]);
+    rows.push(["reset by clients, by us", `${exact(sumOf(totals, "h2_resets_received_"))}, ${exact(sumOf(totals, "h2_resets_sent_"))}`]);
+    rows.push(["closed by a limit", exact(sumOf(totals, "h2_closed_"))]);
   }
   rows.push(["Refused", `${exact(totals.refused)}, ${exact(totals.overloaded)} by overload`]);
   rows.push(["Time-outs", exact(totals.timed_out)]);

@@ -5,6 +5,7 @@ import { Actions } from "./actions.js";
 import { Charts } from "./charts.js";
 import { byId, setText, show } from "./dom.js";
 import { figures, connections } from "./figures.js";
+import { Outlook } from "./outlook.js";
 import { Link } from "./link.js";
 import { Log } from "./log.js";
 import { routes, running } from "./requests.js";
@@ -19,6 +20,7 @@ const actions = new Actions(store);
 const charts = new Charts(store);
 const workers = new Workers(store, actions);
 const log = new Log();
+const outlook = new Outlook();
 const link = new Link(actions, () => stream.open());
 
 const stream = new Stream({
@@ -34,6 +36,7 @@ const stream = new Stream({
   state(name, details) {
     link.set(name, details);
     log.allow(name === "live");
+    outlook.allow(name === "live");
   },
 });
 
@@ -50,6 +53,7 @@ function draw() {
   link.instance(instance);
   figures(store);
   charts.draw();
+  outlook.follow(instance.min < instance.max);
   workers.draw();
   scaling(store, charts);
   running(store);

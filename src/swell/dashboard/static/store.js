@@ -16,9 +16,12 @@ export class Store {
     this.columns = document.columns;
     this.access = document.access;
     const theirs = document.history.map((row) => this.#point(row));
-    const begin = theirs.length ? theirs[0].at : Infinity;
-    // What is older than their memory is what another server, or this page, has seen.
-    this.points = [...this.points.filter((point) => point.at < begin), ...theirs];
+    // What is older than their memory is what another server, or this page, has seen. From before its own start a
+    // server may have a point a minute of some of the columns: that is better than nothing only.
+    const whole = theirs.filter((point) => point.requests !== null);
+    const ours = this.points.filter((point) => point.at < (whole[0]?.at ?? Infinity));
+    const sparse = theirs.filter((point) => point.requests === null && point.at < (ours[0] ?? whole[0] ?? { at: Infinity }).at);
+    this.points = [...sparse, ...ours, ...whole];
     this.#trim();
     this.#decide(document.decisions);
     this.now = document;

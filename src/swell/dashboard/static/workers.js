@@ -1,8 +1,9 @@
 // A row per worker. Columns sort; the number opens everything that is known of the worker.
 
 import { byId, h, keyed, setAttribute, setText, show } from "./dom.js";
+import { flame } from "./actions.js";
 import { insight } from "./insight.js";
-import { age, bytes, count, duration, exact, percent, plural } from "./format.js";
+import { age, bytes, clock, count, duration, exact, percent, plural } from "./format.js";
 
 const BLOCKED = 1; // seconds on the loop from which on a request is in everybody's way
 const GLYPHS = { ready: "●", starting: "◌", draining: "◐", stopping: "◐", stuck: "✕", empty: "○" };
@@ -128,14 +129,16 @@ export class Workers {
     const one = this.store.now.workers.find(({ id }) => id === this.shown);
     if (!dialog.firstChild) {
       const restart = h("button", { type: "button", class: "changes", id: "restart", onclick: () => this.#restart() }, "Restart…");
+      const profile = h("button", { type: "button", class: "changes", id: "profile", onclick: () => this.#profile() }, "Profile…");
       const close = h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Close");
       dialog.append(
         h("h2", { id: "detail-title" }, `Worker ${this.shown}`), h("p", { class: "muted" }), h("dl", { class: "pairs" }),
         h("h3", {}, "Waiting requests"), h("ol", { class: "rows" }), ...insight(this.shown),
-        h("div", { class: "buttons" }, restart, close));
+        h("ol", { class: "profiles" }), h("div", { class: "buttons" }, profile, restart, close));
     }
     const [, about, facts, , waiting] = dialog.children;
     setAttribute(dialog, "data-gone", one ? null : "");
+    this.#profiles(dialog.querySelector(".profiles"));
     if (!one) return setText(about, "This worker has ended.");
     setText(about, `${GLYPHS[one.state]} ${one.state}, process ${one.pid}${one.cause ? `: ${one.cause}` : ""}`);
     const [busy, size, calls] = one.threads;
@@ -159,6 +162,19 @@ export class Workers {
         setText(element.children[0], entry.seconds === null ? "" : duration(entry.seconds));
         setText(element.children[1], entry.line);
       });
+  }
+
+  #profiles(list) {
+    const mine = this.actions.profiles.filter(({ worker }) => worker === this.shown);
+    keyed(list, mine, ({ begun, href, failed }) => `${begun} ${href} ${failed}`, ({ begun, seconds, href, text, failed }) =>
+      h("li", {}, `Profile of ${clock(begun / 1000)}: `,
+        href ? [flame({ href }), h("span", { class: "muted" }, ` ${text}`)] : (failed ?? `under way, ${seconds} s`)));
+  }
+
+  #profile() {
+    const id = this.shown;
+    byId("detail").close();
+    this.actions.profile(id);
   }
 
   #restart() {

@@ -6,6 +6,7 @@
     GET  /api/status …  POST /api/scale …   the commands of the control socket, see `control.app`
     POST /api/session               {"token": …}: a cookie for the page
     GET  /api/events                the live data of the page, see `feed`
+    GET  /api/flame?profile=N       a profile as a page, see `insight`
     GET  / and /static/…            the page
 
 On the control socket the commands are also where they have always been, below /v1/. Knows no sockets; `guard` says who
@@ -29,19 +30,30 @@ from swell.supervisor.admin.openapi import description
 from swell.supervisor.control.app import ROUTES, ClientLeft, ControlApplication, read_whole
 from swell.supervisor.control.problem import Problem
 from swell.supervisor.control.protocol import Instance
-from swell.supervisor.control.requests import bad_request, read_body
+from swell.supervisor.control.requests import bad_request, read_body, read_query
 from swell.telemetry.metrics import Snapshot, all_families, expose, negotiate
 from swell.worker.asgi import Message, Receive, Scope, Send
 
 __all__ = ["AdminApplication"]
 
-_COMMON = [
+_EVERYWHERE = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
 ]
+_POLICY = (
+    b"content-security-policy",
+    b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+)
+_COMMON = [*_EVERYWHERE, _POLICY]
+# A flame graph is one file with its script inside. The sandbox makes it nobody's page: what a function is called could
+# at worst draw something else, not ask this server.
+_FLAME_POLICY = (
+    b"content-security-policy",
+    b"sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    b" frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+)
 _LINKS = ("/", "/livez", "/readyz", "/startupz", "/metrics", "/api/status", "/api/explain", "/api/openapi.json")
 
 Headers = dict[str, str]
@@ -61,6 +73,7 @@ class AdminApplication:
         patience: float | None,
         feed: Feed | None = None,
     ) -> None:
+        self._insight = instance.insight
         self._snapshot = snapshot
         self._guard = guard
         self._patience = patience
@@ -101,6 +114,11 @@ class AdminApplication:
             elif path.startswith("/static/"):
                 _only(scope, "GET", "HEAD")
                 answer = _file(path.removeprefix("/static/"))
+            elif path == "/api/flame":
+                _only(scope, "GET")
+                page = self._flame(scope["query_string"])
+                await _send(send, (HTTPStatus.OK, "text/html; charset=utf-8", page, {}), [*_EVERYWHERE, _FLAME_POLICY])
+                return
             elif path == "/api/events":
                 _only(scope, "GET")
                 await self._feed.serve(receive, send, _COMMON, self._access)
@@ -120,6 +138,13 @@ class AdminApplication:
     def _metrics(self, headers: Headers) -> Answer:
         content_type = negotiate(headers.get("accept", ""))
         return HTTPStatus.OK, content_type, expose(all_families(self._snapshot()), content_type), {}
+
+    def _flame(self, query: bytes) -> bytes:
+        word = read_query(query, ("profile",)).get("profile", "")
+        page = self._insight.flame(int(word)) if word.isascii() and word.isdigit() and len(word) < 9 else None
+        if page is None:
+            raise Problem(HTTPStatus.NOT_FOUND, f"there is no profile {word[:16]}: only the latest ones are kept")
+        return page.encode("utf-8", "backslashreplace")
 
     @property
     def _access(self) -> dict[str, bool]:
@@ -192,9 +217,9 @@ def _with_common(send: Send) -> Send:
     return sending
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: Answer, common: Iterable[tuple[bytes, bytes]] = _COMMON) -> None:
     status, kind, body, more = answer
-    fields = [(b"content-type", kind.encode()), *_COMMON]
+    fields = [(b"content-type", kind.encode()), *common]
     fields += [(name.encode(), value.encode()) for name, value in more.items()]
     with contextlib.suppress(OSError):  # who asked has left
         await send({"type": "http.response.start", "status": int(status), "headers": fields})

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -47,7 +47,7 @@ class Feed:
         self._snapshot = snapshot
         self._scaling = scaling
         self._recorder = Recorder()
-        self._viewers: set[Viewer] = set()
+        self._viewers: dict[Viewer, Any] = {}
         self._started = False
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -63,6 +63,21 @@ class Feed:
         self._started = True
         self._schedule(UNWATCHED_SECONDS)
 
+    def dump(self) -> dict[str, Any]:
+        """What it has shown, for the parent that takes over."""
+        return self._recorder.dump()
+
+    def load(self, said: Mapping[str, Any]) -> None:
+        """Goes on where the parent before this one has stopped. Raises `ValueError` and the like."""
+        self._recorder.load(said)
+        self._latest = {}
+
+    def remember(self, minutes: Iterable[tuple[float, Mapping[str, float | None]]]) -> None:
+        """See `Recorder.remember`. Who looks already begins anew."""
+        self._recorder.remember(minutes)
+        for viewer, access in self._viewers.items():
+            viewer.put_nowait(self._hello(access))
+
     def stop(self) -> None:
         self._started = False
         self._cancel()
@@ -73,7 +88,7 @@ class Feed:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{VIEWERS_AT_MOST} pages look already")
         viewer: Viewer = asyncio.Queue()
         viewer.put_nowait(self._hello(access))
-        self._viewers.add(viewer)
+        self._viewers[viewer] = access
         if len(self._viewers) == 1:
             self._schedule(WATCHED_SECONDS)
         leaving = asyncio.ensure_future(_left(receive))
@@ -87,7 +102,7 @@ class Feed:
                 await send({"type": "http.response.body", "body": b""})
         finally:
             leaving.cancel()
-            self._viewers.discard(viewer)
+            del self._viewers[viewer]
             if not self._viewers and not self._started:
                 self._cancel()
 

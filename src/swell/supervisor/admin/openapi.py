@@ -13,6 +13,7 @@ __all__ = ["description"]
 _SUMMARIES = {
     "status": "The instance and every worker, with what each is doing now.",
     "explain": "Why the number of workers is what it is, and the latest decisions with their inputs.",
+    "forecast": "The load of the last day, what was foretold of it, and the hours ahead.",
     "dump": "The stacks of all threads of a worker, also of one that hangs.",
     "tasks": "Every asyncio task of a worker, where it waits and for whom.",
     "logs": "Log lines of all workers and of the parent from now on, as JSON lines, for as long as somebody reads.",
@@ -34,6 +35,11 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "seconds": {"type": "integer", "minimum": 1, "default": 10, "description": "How long."},
     "hz": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100, "description": "Looks per second."},
     "memory": {"type": "boolean", "default": False, "description": "What is allocated, instead of where time goes."},
+    "page": {
+        "type": "boolean",
+        "default": False,
+        "description": "Keep it as a page, see /api/flame; the answer has its number and the hottest functions.",
+    },
     "now": {"type": "boolean", "default": False, "description": "Without waiting for anybody."},
 }
 _LAST = {"type": "integer", "minimum": 1, "maximum": EXPLAIN_AT_MOST, "default": EXPLAIN_DEFAULT}
@@ -76,6 +82,7 @@ def description() -> dict[str, Any]:
             "responses": {"200": {"description": "The metrics.", "content": {"text/plain": {}}}, "401": _problem()},
         }
     }
+    paths["/api/flame"] = {"get": _flame()}
     paths["/api/events"] = {"get": _events()}
     paths["/api/session"] = {"post": _session()}
     return {
@@ -144,6 +151,19 @@ def _events() -> dict[str, Any]:
     stream = {"description": "The events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
     refusals = {status: _problem() for status in ("401", "403", "503")}
     return {"operationId": "events", "summary": text, "responses": {"200": stream, **refusals}}
+
+
+def _flame() -> dict[str, Any]:
+    number = {"name": "profile", "in": "query", "required": True, "description": "Its number.", "schema": _COUNT}
+    return {
+        "operationId": "flame",
+        "summary": "A profile that was made with `page`, as a flame graph; the latest ones are kept.",
+        "parameters": [number],
+        "responses": {
+            "200": {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}},
+            **{status: _problem() for status in ("400", "401", "403", "404")},
+        },
+    }
 
 
 def _session() -> dict[str, Any]:

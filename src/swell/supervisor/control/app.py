@@ -3,6 +3,7 @@ on the control socket and `/api/` beside it (`swell.supervisor.admin`).
 
     GET  /v1/status             the document of `protocol.Status`
     GET  /v1/explain?last=N     the document of `protocol.Explanation`
+    GET  /v1/forecast           the load of the last day, its forecast, and the hours ahead
     GET  /v1/dump?worker=N      all stacks of a worker
     GET  /v1/tasks?worker=N     its asyncio tasks
     GET  /v1/logs?level=30      log lines from now on, as JSON lines, for as long as somebody reads
@@ -72,6 +73,10 @@ async def _explain(instance: Instance, values: Values) -> Answer:
     return HTTPStatus.OK, instance.explain(whole_number({"last": number}, "last", 1, EXPLAIN_AT_MOST))
 
 
+async def _forecast(instance: Instance, values: Values) -> Answer:
+    return HTTPStatus.OK, instance.forecast()
+
+
 def _worker(values: Values) -> int | None:
     """Which worker a GET means; None: there is only one."""
     word = values.get("worker")
@@ -93,9 +98,11 @@ async def _profile(instance: Instance, values: Values) -> Answer:
     seconds = whole_number({"seconds": 10, **values}, "seconds", 1, PROFILE_SECONDS_AT_MOST)
     hz = whole_number({"hz": 100, **values}, "hz", 1, 1000)
     memory = values.get("memory", False)
-    if not isinstance(memory, bool):
-        raise bad_request("memory must be true or false")
-    return HTTPStatus.OK, await instance.insight.profile(worker, seconds, hz, memory)
+    page = values.get("page", False)
+    if not isinstance(memory, bool) or not isinstance(page, bool):
+        raise bad_request("memory and page must be true or false")
+    ask = instance.insight.profile_page if page else instance.insight.profile
+    return HTTPStatus.OK, await ask(worker, seconds, hz, memory)
 
 
 async def _logs(instance: Instance, values: Values) -> Answer:
@@ -182,13 +189,14 @@ async def _stop(instance: Instance, values: Values) -> Answer:
 ROUTES: Mapping[str, Route] = {
     "status": Route("GET", (), _status),
     "explain": Route("GET", ("last",), _explain),
+    "forecast": Route("GET", (), _forecast),
     "dump": Route("GET", ("worker",), _dump),
     "tasks": Route("GET", ("worker",), _tasks),
     "logs": Route("GET", ("statuses", "slower_ms", "contains", "level"), _logs),
     "health": Route("GET", (), _health),
     "scale": Route("POST", ("workers", "min", "max", "by"), _scale),
     "reload": Route("POST", (), _reload),
-    "profile": Route("POST", ("worker", "seconds", "hz", "memory"), _profile, for_client=True),
+    "profile": Route("POST", ("worker", "seconds", "hz", "memory", "page"), _profile, for_client=True),
     "restart": Route("POST", ("worker",), _restart),
     "drain": Route("POST", (), _drain),
     "stop": Route("POST", ("now",), _stop),

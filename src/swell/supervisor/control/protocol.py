@@ -138,6 +138,12 @@ class Insight(Protocol):
     async def profile(self, worker: int | None, seconds: float, hz: int, memory: bool) -> dict[str, Any]:
         """Where its time goes in so many seconds, or its memory: a document of `swell.telemetry.profile`."""
 
+    async def profile_page(self, worker: int | None, seconds: float, hz: int, memory: bool) -> dict[str, Any]:
+        """The same as a page, which `flame` gives out for a while: `profile` is its number, `hottest` the functions."""
+
+    def flame(self, profile: int) -> str | None:
+        """A page of HTML, None when it is not there any more."""
+
     def logs(self, wanted: Wanted) -> AsyncIterator[bytes]:
         """Log lines of all workers and of the parent from now on, as JSON lines: see `swell.supervisor.logs`."""
 
@@ -158,6 +164,10 @@ class Instance(Protocol):
 
     def explain(self, last: int) -> dict[str, Any]:
         """An `Explanation` with at most `last` decisions."""
+
+    def forecast(self) -> dict[str, Any]:
+        """The load of the last day, what was foretold of it, and the hours ahead; `text` says what there is to say.
+        With `recorded`: `actual` and `forecast`, both lists of spans that begin `at` Unix seconds."""
 
     async def scale(self, minimum: int | None, maximum: int | None, count: int | None) -> dict[str, Any]:
         """Sets the range (`minimum` and `maximum`), or the number within it (`count`, which widens the range where it

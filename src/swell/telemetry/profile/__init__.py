@@ -9,6 +9,6 @@ from py-spy.
 from __future__ import annotations
 
 from swell.telemetry.profile.flame import flame
-from swell.telemetry.profile.table import Hot, from_raw, hottest, trimmed
+from swell.telemetry.profile.table import Hot, from_raw, hottest, summary, trimmed
 
-__all__ = ["Hot", "flame", "from_raw", "hottest", "trimmed"]
+__all__ = ["Hot", "flame", "from_raw", "hottest", "summary", "trimmed"]

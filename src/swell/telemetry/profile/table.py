@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Hot", "from_raw", "hottest", "trimmed"]
+__all__ = ["Hot", "from_raw", "hottest", "summary", "trimmed"]
 
 _LOOP = ("asyncio/runners.py", "asyncio/base_events.py", "asyncio/events.py")
 _FRAME = re.compile(r"(.*) \((.*?)(?::(\d+))?\)")
@@ -35,6 +35,23 @@ def hottest(document: Mapping[str, Any], count: int = 30) -> list[Hot]:
     order = sorted(range(len(frames)), key=lambda place: (-own[place], -total[place]))
     chosen = ((*frames[place], own[place], total[place]) for place in order[:count] if own[place])
     return [Hot(function, file, line, its, all_) for function, file, line, its, all_ in chosen]
+
+
+def summary(document: Mapping[str, Any]) -> str:
+    """How much was seen, by what, and what the look itself has cost."""
+    total = sum(number for number, _ in document["stacks"])
+    how = f"by {document['sampler']} in {document['seconds']:.1f} s"
+    if document["unit"] == "bytes":
+        return f"{_size(total)} allocated and still there, {how} (peak {_size(document['peak'])})"
+    parts = [f"{total} samples {how}, {document['hz']} a second wanted"]
+    if "looks" in document:
+        parts.append(f"{document['looks']} looks, idle in {document['idle']}")
+        parts.append(f"the sampler itself used {document['cpu_seconds'] / document['seconds']:.1%} of a core")
+    return "; ".join(parts)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1024:.0f} KiB" if count < 10 << 20 else f"{count / (1 << 20):.0f} MiB"
 
 
 def trimmed(document: Mapping[str, Any]) -> dict[str, Any]:
