@@ -139,7 +139,9 @@ class Attachment:
         self._channel.send({"is": "draining", "why": why})
 
     def _obey(self, order: Message) -> None:
-        server, engine = self._server, self._engine
+        server = self._server
+        # While the application shuts down, orders still come, and the engine is closed.
+        engine = self._engine if server is not None and server.engine is not None else None
         if order["do"] == "tls":
             self._tls = TlsContext(unpack(self._channel.descriptors.popleft()))
             if engine is not None:
