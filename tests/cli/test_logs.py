@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from support.instance import running
 
 from swell.cli import main
 from swell.cli.logs import Filter
@@ -59,3 +61,12 @@ def test_of_one_worker_and_of_none() -> None:
 def test_nonsense_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["logs", *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_a_worker_has_to_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Or one would wait for its lines for ever."""
+    with running(tmp_path):
+        place = ["--runtime-dir", str(tmp_path)]
+        assert main(["logs", "--worker", "2", *place]) == 0
+        assert main(["logs", "--worker", "77", *place]) == 1
+    assert "there is no worker 77: there are 1, 2" in capsys.readouterr().err

@@ -5,14 +5,20 @@ from __future__ import annotations
 import datetime
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 from support.certificates import authority, server_files
 from support.kernel import wait_until
 from support.server import ServerProcess, serving
+
+from swell import Config
+from swell.errors import StartupError
+from swell.worker.tls import Keeper
 
 APPLICATION = "async def app(scope, receive, send): ...\n"
 
@@ -59,3 +65,28 @@ def test_the_response_of_the_authority_is_in_the_handshake(tmp_path: Path) -> No
             name = status.name.lower()
             wait_until(lambda name=name: stapled(server, "-tls1_3") == name, "the response is shown", 30)  # type: ignore[misc]
             assert stapled(server, "-tls1_2") == name
+
+
+TRY_LATER = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        lambda good: authority().cert_pem.bytes(),
+        lambda good: good[:-1],
+        lambda good: good + b"\n",
+        lambda good: TRY_LATER.public_bytes(serialization.Encoding.DER),
+    ],
+    ids=["PEM", "cut", "more", "a failure"],
+)
+def test_what_is_no_response_is_not_stapled(contents: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    certificate, key = server_files()
+    good = response(certificate, ocsp.OCSPCertStatus.GOOD)
+    file = tmp_path / "response.der"
+    file.write_bytes(contents(good))
+    config = Config.make("x:app", ssl_certfile=certificate, ssl_keyfile=key, ssl_ocsp=str(file))
+    with pytest.raises(StartupError, match="it is no OCSP response in DER, or one that tells of a failure"):
+        Keeper(config)
+    file.write_bytes(good)
+    Keeper(config)

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from swell.cli.remote import Asked, Usage, no_words, parse
 from swell.cli.terminal import emit, wants_color
 from swell.config.units import read_duration
+from swell.errors import SwellError
 from swell.telemetry.follow import ESCAPES
 from swell.telemetry.follow import parse as parse_line
 from swell.telemetry.formats import harmless
@@ -111,7 +112,13 @@ def main(argv: Sequence[str]) -> int:
     seconds = _duration(asked, "--for")
     end = None if seconds is None else time.monotonic() + seconds
     as_json, color = "--json" in asked.options, wants_color(sys.stdout)
-    for batch in asked.client().follow(f"/v1/logs?{chosen.query()}"):
+    client = asked.client()
+    if chosen.worker:
+        there = [worker["id"] for worker in client.status()["workers"]]
+        if chosen.worker not in there:
+            names = f"there are {', '.join(map(str, there))}" if there else "there are none now"
+            raise SwellError(f"{client.name}: there is no worker {chosen.worker}: {names}")
+    for batch in client.follow(f"/v1/logs?{chosen.query()}"):
         for line in _lines(batch, chosen, as_json, color):
             emit(line, painted=color and not as_json)
         sys.stdout.flush()

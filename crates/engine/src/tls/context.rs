@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{version, ServerConfig};
 
 use super::certificates::{Identity, Resolver};
+use super::der::{Reader, ENUMERATED, SEQUENCE};
 use super::keys;
 use super::tickets::{Rules, Tickets};
 use super::verify;
@@ -139,6 +140,19 @@ fn identity(certificate: &Certificate, provider: &CryptoProvider) -> Result<Iden
         }
         Err(error) => return Err(format!("{certificate_file}: {error}")),
     }
+    if let Some(staple) = &certificate.staple {
+        stapled(staple).ok_or_else(|| {
+            format!("--ssl-ocsp for {certificate_file}: it is no OCSP response in DER, or one that tells of a failure")
+        })?;
+    }
     certified.ocsp = certificate.staple.clone();
     Identity::new(certified).map_err(|error| format!("{certificate_file} {error}"))
+}
+
+/// Some for one whole `OCSPResponse` that was successful (RFC 6960 §4.2.1). What it says is between client and authority.
+fn stapled(contents: &[u8]) -> Option<()> {
+    let mut whole = Reader(contents);
+    let mut response = whole.enter(SEQUENCE)?;
+    let successful = response.expect(ENUMERATED)? == [0];
+    (successful && !response.is_empty() && whole.is_empty()).then_some(())
 }
