@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -70,6 +71,17 @@ def test_reloads_in_a_row_without_a_pause_lose_nothing() -> None:
         load.stop()
         load.report.check(fewest=300)
         running.wait_workers(2, generation=6)
+
+
+def test_reloads_in_a_row_wait_for_room() -> None:
+    """The slot of a worker is free a while after its end. With as many workers as there are slots for, the next reload
+    comes too early for them, and goes on by itself when it can."""
+    number = max(8, 2 * (os.cpu_count() or 1))
+    with instance(workers=number) as running:
+        for _ in range(3):
+            running.command("reload")
+        running.wait_workers(number, generation=4)
+        assert "there is no room" not in running.server.log
 
 
 @pytest.mark.parametrize(

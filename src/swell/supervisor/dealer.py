@@ -7,7 +7,7 @@ the parent's loop, which calls it whenever the set of those who may accept chang
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from swell.supervisor.shards import deal
 from swell.supervisor.slots import Slots
@@ -22,12 +22,21 @@ LAST_HAND_OVER = 1.0
 class Dealer:
     """One per parent."""
 
-    def __init__(self, workers: Mapping[int, Worker], slots: Slots, groups: Sequence[Sequence[int]]) -> None:
-        """`workers` are the parent's, by their numbers; `groups` are the listening sockets of each address."""
+    def __init__(
+        self,
+        workers: Mapping[int, Worker],
+        slots: Slots,
+        groups: Sequence[Sequence[int]],
+        freed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`workers` are the parent's, by their numbers; `groups` are the listening sockets of each address. `freed` is
+        called when a slot is free for another worker, which is some time after its last one has ended."""
         self._workers = workers
         self._slots = slots
         self._groups = groups
         self._owners: dict[int, int] = {}
+        self._freed = freed
+        self._clearing = 0
         self._unread: list[int] = []  # slots of dead workers whose inboxes nobody could take over yet
 
     def deal(self, accepting: Sequence[Worker]) -> None:
@@ -42,6 +51,11 @@ class Dealer:
             worker.accept_from(shares[worker.id])
         self._pass_on([w.seat.slot for w in ready if not w.silent])
 
+    @property
+    def is_clearing(self) -> bool:
+        """A slot is about to become free."""
+        return self._clearing > 0
+
     def inherit(self, slot: int) -> None:
         """The worker in this slot is gone: what was handed to it is for others, and then the slot is free."""
         self._unread.append(slot)
@@ -53,6 +67,7 @@ class Dealer:
         while self._unread:
             slot = self._unread.pop()
             self._slots.forward(slot, living[0])
+            self._clearing += 1
             loop.call_later(LAST_HAND_OVER, self._pass_on_the_last, slot)
 
     def _pass_on_the_last(self, slot: int) -> None:
@@ -60,3 +75,5 @@ class Dealer:
         if ready:
             self._slots.forward(slot, min(ready, key=lambda w: w.standby).seat.slot)
         self._slots.give_back(slot)
+        self._clearing -= 1
+        self._freed()

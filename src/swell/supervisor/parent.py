@@ -92,7 +92,7 @@ class Parent:
         self._wake: asyncio.TimerHandle | None = None
         self._asleep = False
         self._renewing: asyncio.Task[None] | None = None
-        self._dealer = Dealer(self.workers, slots, groups)
+        self._dealer = Dealer(self.workers, slots, groups, self.reconcile)
         self._watchdog = Watchdog(config, self, slots.board.read)
         self._recycler = Recycler(config, self)
         self.meter = Meter(slots, Backlog(listeners, groups, addresses))
@@ -366,8 +366,9 @@ class Parent:
             return False
         slot = self.slots.take(self._last_worker + 1, generation.number)
         if slot is None:
-            self._one_by_one("there is no room for old and new workers side by side")
-            return False  # when one ends, its slot is free and this is asked again
+            if not self._dealer.is_clearing:
+                self._one_by_one("there is no room for old and new workers side by side")
+            return False  # when one is free, this is asked again
         self._last_worker += 1
         self.meter.starts += 1
         channel, end = Channel.pair()
