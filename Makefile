@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*') $(wildcard crates/*/Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test check bench bench-tls bench-soak bench-lifecycle fuzz autobahn h1spec h2spec docs format clean
+.PHONY: help build serve test check bench bench-observed bench-tls bench-soak bench-lifecycle fuzz autobahn h1spec h2spec docs format clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 RUST_MINIMUM := 1.85
 $(BIN)/python:
@@ -50,8 +50,12 @@ check: $(VENV)/tested ## Lint, types, formats, the native stub, licences
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and sources of the crates are not checked"; fi
 
-bench: ## Measure Swell beside its peers (about half an hour; ARGS="--quick" for a look)
+bench: ## Measure Swell beside its peers (three quarters of an hour; ARGS="--quick": the scenarios alone, a look)
 	$(PYTHON) bench/run.py $(ARGS)
+	$(if $(ARGS),,$(PYTHON) bench/tls.py && $(PYTHON) bench/observed.py)
+
+bench-observed: ## What metrics, dashboards and scrapes cost (two minutes)
+	$(PYTHON) bench/observed.py $(ARGS)
 
 bench-tls: ## TLS beside uvicorn and nginx: requests, handshakes, idle connections (about three minutes)
 	$(PYTHON) bench/tls.py $(ARGS)

@@ -7,6 +7,7 @@ memory, descriptors and the interpreter's blocks are read: after the warm-up cyc
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -21,6 +22,8 @@ from rig import environment, load, machine, procs, servers
 from rig.chaos import Crowd
 from rig.environment import RigError, say
 from rig.scenarios import BY_NAME, Scenario
+from rig.servers import with_admin
+from rig.watchers import Watchers
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MIX = ("get", "post-1k", "pipeline", "stream", "ws-echo", "later", "post-64k", "connect", "get-browser")
@@ -43,6 +46,8 @@ class Quiet:
 
     seconds: float
     rss_bytes: int
+    parent_rss_bytes: int
+    """Of the process that was started. The others are its workers, and what they are forked from."""
     descriptors: int
     blocks: int
     requests: int
@@ -54,6 +59,7 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--server", default="swell-uvloop", choices=[name for name in servers.BY_NAME if name != "nginx"])
     add("--seconds", type=float, default=240.0, help=f"time under load, at most {MAX_SECONDS} (240)")
+    add("--watched", action="store_true", help="with the admin address, two dashboards and a scrape each second")
     add("--seed", type=int, default=1, help="for the clients' choices (1)")
     add("--wheel", type=Path, metavar="FILE", help="use this wheel instead of the checkout")
     add("--no-build", action="store_true", help="use the Swell that bench/.venv holds already")
@@ -96,8 +102,9 @@ def look(one: servers.Running, since: float, requests: int) -> Quiet:
     with urllib.request.urlopen(f"http://{one.address}/blocks", timeout=10) as answer:
         blocks = int(answer.read())
     _wait_quiet(one)
-    memory = procs.memory(one.process.pid)
-    return Quiet(round(time.monotonic() - since, 1), memory.rss, procs.descriptors(one.process.pid), blocks, requests)
+    pid = one.process.pid
+    rss, parent = procs.memory(pid).rss, procs.resident(pid)
+    return Quiet(round(time.monotonic() - since, 1), rss, parent, procs.descriptors(pid), blocks, requests)
 
 
 def _wait_quiet(one: servers.Running) -> None:
@@ -127,8 +134,12 @@ def verdict(quiet: list[Quiet], lost: dict[str, int], failures: list[str]) -> li
     if not rest:
         return [*wrong, "too short: no cycle after the warm-up"]
     last = rest[-1]
-    if last.rss_bytes - warm.rss_bytes > max(RSS_GROWTH * warm.rss_bytes, RSS_GROWTH_BYTES):
-        wrong.append(f"memory grew from {warm.rss_bytes:,} to {last.rss_bytes:,} bytes")
+    for what, before, after in (
+        ("memory", warm.rss_bytes, last.rss_bytes),
+        ("the parent's memory", warm.parent_rss_bytes, last.parent_rss_bytes),
+    ):
+        if after - before > max(RSS_GROWTH * before, RSS_GROWTH_BYTES):
+            wrong.append(f"{what} grew from {before:,} to {after:,} bytes")
     if last.descriptors > warm.descriptors:
         wrong.append(f"descriptors grew from {warm.descriptors} to {last.descriptors}")
     if last.blocks - warm.blocks > BLOCKS_GROWTH * warm.blocks:
@@ -148,9 +159,16 @@ def soak(args: argparse.Namespace) -> int:
     server_core, client_core = machine.choose_cores(None, None)
     os.sched_setaffinity(0, {client_core})
     server = servers.BY_NAME[args.server]
+    watchers = None
+    if args.watched:
+        admin = servers.free_port()
+        server, watchers = with_admin(server, admin), Watchers(admin)
     total = 0
     failures: list[str] = []
-    with servers.running(server, "bench_app:app", server_core) as one:
+    with (
+        servers.running(server, "bench_app:app", server_core) as one,
+        watchers.looking() if watchers else contextlib.nullcontext(),
+    ):
         crowd = Crowd(servers.HOST, one.port, args.seed, server.websocket)
         start = time.monotonic()
         quiet = [look(one, start, 0)]
@@ -164,9 +182,12 @@ def soak(args: argparse.Namespace) -> int:
             now = quiet[-1]
             say(
                 f"{now.seconds:6.0f} s  {now.requests:>12,} requests  {sum(crowd.done.values()):>8,} clients  "
-                f"{now.rss_bytes / 1e6:6.1f} MB  {now.descriptors} descriptors  {now.blocks:,} blocks"
+                f"{now.rss_bytes / 1e6:6.1f} MB, the parent {now.parent_rss_bytes / 1e6:.1f}  "
+                f"{now.descriptors} descriptors  {now.blocks:,} blocks"
             )
         complaints = one.complaint()
+    if watchers:
+        watchers.check(args.seconds)
     wrong = verdict(quiet, dict(crowd.lost), failures)
     document: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -174,6 +195,7 @@ def soak(args: argparse.Namespace) -> int:
         "machine": machine.describe(),
         "versions": environment.versions(),
         "server": server.name,
+        "watched": args.watched,
         "seed": args.seed,
         "requests": total,
         "clients": dict(crowd.done),
@@ -186,7 +208,7 @@ def soak(args: argparse.Namespace) -> int:
     if not args.no_store:
         RESULTS.mkdir(exist_ok=True)
         stamp = document["date"].replace(":", "").replace("T", "-").removesuffix("Z")
-        path = RESULTS / f"soak-{stamp}-{server.name}.json"
+        path = RESULTS / f"soak-{stamp}-{server.name}{'-watched' if args.watched else ''}.json"
         path.write_text(json.dumps(document, indent=1) + "\n")
         say(f"kept as bench/results/{path.name}")
     return 1 if wrong else 0

@@ -1,10 +1,11 @@
-"""TLS beside the peers: keep-alive requests, full handshakes, idle connections. ``python bench/tls.py --help``.
+"""TLS beside the peers: kept connections, HTTP/2, full handshakes, idle ones. ``python bench/tls.py --help``.
 
 The servers take turns on one core, the clients (h2load, `openssl s_time`, this process) are on another. The certificate
 is ECDSA P-256, every handshake is a full one, and what is quoted is the server's CPU time.
 """
 
 import argparse
+import contextlib
 import json
 import re
 import socket
@@ -25,7 +26,10 @@ from rig.servers import BY_NAME, Running, Server, trusting
 
 RESULTS = Path(__file__).resolve().parent / "results"
 NAMES = ("swell-uvloop", "uvicorn", "nginx")
+HTTP2 = ("swell-uvloop", "nginx")
 CONNECTIONS = 32
+STREAMS = 32
+CLIENTS = 4
 IDLE = 1000
 # What a server gives back only after a while is not counted as a connection's.
 COOL_SECONDS = 4.0
@@ -38,6 +42,8 @@ class Row:
     name: str
     title: str
     measure: Callable[[Running, int, float], float]
+    servers: Sequence[str] = NAMES
+    """Those that have the feature."""
 
 
 def main() -> int:
@@ -92,7 +98,9 @@ def with_tls(directory: Path) -> list[Server]:
                 return [*words, "--ssl-certfile", certificate, "--ssl-keyfile", key]
             config = own / "nginx.conf"
             files = f"ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;"
-            text = config.read_text().replace(" backlog=", f" ssl backlog={servers.BACKLOG};\n        {files} #", 1)
+            text = config.read_text().replace(
+                " backlog=", f" ssl http2 backlog={servers.BACKLOG};\n        {files} #", 1
+            )
             config.write_text(text)
             return words
 
@@ -105,19 +113,28 @@ def run(
     everyone: list[Server], server_core: int, client_core: int, rounds: int, seconds: float
 ) -> dict[str, dict[str, list[float]]]:
     """Every row of every server, in turns."""
-    found: dict[str, dict[str, list[float]]] = {row.name: {one.name: [] for one in everyone} for row in ROWS}
+    found: dict[str, dict[str, list[float]]] = {row.name: {name: [] for name in row.servers} for row in ROWS}
     for turn in range(rounds):
         for one in everyone:
             say(f"round {turn + 1} of {rounds}: {one.title}")
             with servers.running(one, "bench_app:app", server_core) as server:
-                for row in ROWS:
+                for row in (row for row in ROWS if one.name in row.servers):
                     found[row.name][one.name].append(row.measure(server, client_core, seconds))
     return found
 
 
 def requests(server: Running, core: int, seconds: float) -> float:
     """µs of CPU per request on kept connections."""
-    words = ["h2load", "--h1", "-t1", f"-c{CONNECTIONS}", f"-D{seconds:.0f}"]
+    return _h2load(server, core, seconds, "--h1")
+
+
+def streams(server: Running, core: int, seconds: float) -> float:
+    """µs of CPU per request over HTTP/2."""
+    return _h2load(server, core, seconds, f"-m{STREAMS}")
+
+
+def _h2load(server: Running, core: int, seconds: float, *options: str) -> float:
+    words = ["h2load", *options, "-t1", f"-c{CONNECTIONS}", f"-D{seconds:.0f}"]
     before = procs.cpu_seconds(server.process.pid)
     said = environment.command(
         *("taskset", "-c", str(core), *words, f"https://{server.address}/"), failure="h2load has failed:"
@@ -131,14 +148,30 @@ def requests(server: Running, core: int, seconds: float) -> float:
 
 def handshakes(server: Running, core: int, seconds: float) -> float:
     """µs of CPU per connection with a full TLS 1.3 handshake."""
-    words = ["openssl", "s_time", "-connect", server.address, "-new", "-tls1_3", "-time", f"{seconds:.0f}"]
     before = procs.cpu_seconds(server.process.pid)
-    done = subprocess.run(["taskset", "-c", str(core), *words], capture_output=True, text=True, timeout=60, check=False)
-    used = procs.cpu_seconds(server.process.pid) - before
-    count = re.search(r"(\d+) connections in [\d.]+s;", done.stdout)
-    if count is None or int(count[1]) == 0:
-        raise RigError(f"openssl s_time has failed: {done.stdout[-200:]} {done.stderr[-200:]}")
-    return used / int(count[1]) * 1e6
+    count = _handshakes(server, core, seconds)
+    return (procs.cpu_seconds(server.process.pid) - before) / count * 1e6
+
+
+def handshake_rate(server: Running, core: int, seconds: float) -> float:
+    """Full TLS 1.3 handshakes a second, of clients that do nothing else with their core."""
+    return _handshakes(server, core, seconds) / seconds
+
+
+def _handshakes(server: Running, core: int, seconds: float) -> int:
+    words = ["openssl", "s_time", "-connect", server.address, "-new", "-tls1_3", "-time", f"{seconds:.0f}"]
+    words = ["taskset", "-c", str(core), *words]
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+            for _ in range(CLIENTS)
+        ]
+        said = [client.communicate(timeout=60)[0] for client in clients]
+    # Counted in the time of the wall; s_time also prints the client's own CPU time.
+    counts = [re.search(r"(\d+) connections in \d+ real seconds", text) for text in said]
+    if not all(counts):
+        raise RigError(f"openssl s_time has failed: {said[0][-200:]}")
+    return sum(int(count[1]) for count in counts if count)
 
 
 def idle(server: Running, core: int, seconds: float) -> float:
@@ -166,7 +199,9 @@ def idle(server: Running, core: int, seconds: float) -> float:
 
 ROWS = (
     Row("get", "TLS 1.3 keep-alive GET, CPU µs per request", requests),
+    Row("h2", f"HTTP/2 over TLS 1.3 GET, {CONNECTIONS} × {STREAMS} streams, CPU µs per request", streams, HTTP2),
     Row("handshake", "TLS 1.3 full handshake, CPU µs per connection", handshakes),
+    Row("handshakes", f"TLS 1.3 full handshakes per second, {CLIENTS} clients on one core", handshake_rate),
     Row("idle", "1,000 idle TLS connections, bytes each", idle),
 )
 
@@ -176,7 +211,8 @@ def table(medians: dict[str, dict[str, float]], everyone: list[Server]) -> str:
     lines = ["| | " + " | ".join(one.title for one in everyone) + " |", "|---" * (len(everyone) + 1) + "|"]
     for row in ROWS:
         ours = medians[row.name][everyone[0].name]
-        cells = [f"{value:,.1f} ({value / ours:.2f}×)" for value in medians[row.name].values()]
+        values = [medians[row.name].get(one.name) for one in everyone]
+        cells = ["cannot" if value is None else f"{value:,.1f} ({value / ours:.2f}×)" for value in values]
         lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -40,12 +40,17 @@ def memory(root: int) -> Memory:
     rss = pss = 0
     for pid in tree(root):
         try:
-            rss += int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE_BYTES
+            rss += resident(pid)
             rollup = (PROC / str(pid) / "smaps_rollup").read_text()
         except OSError:
             continue
         pss += next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
     return Memory(rss, pss)
+
+
+def resident(pid: int) -> int:
+    """Resident bytes of one process."""
+    return int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE_BYTES
 
 
 def descriptors(root: int) -> int:

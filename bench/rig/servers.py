@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -142,6 +142,15 @@ SERVERS = (
     Server("nginx", "nginx (from configuration)", _nginx, websocket=False, applications=False),
 )
 BY_NAME = {server.name: server for server in SERVERS}
+
+
+def with_admin(server: Server, port: int) -> Server:
+    """A Swell with its admin address on this port of the loopback."""
+
+    def command(app: str, own_port: int, directory: Path) -> Sequence[str | Path]:
+        return [*server.command(app, own_port, directory), "--admin", f"{HOST}:{port}"]
+
+    return replace(server, command=command)
 
 
 class Running:
