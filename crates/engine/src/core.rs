@@ -18,6 +18,7 @@ use swell_wire::limits::HeadLimits;
 use crate::access::AccessLog;
 use crate::board::Board;
 use crate::conn::{Conn, Exchange, Running};
+use crate::gather::Gathering;
 use crate::h2;
 use crate::handoff::Handoff;
 use crate::http::count::{self, Ended};
@@ -25,6 +26,7 @@ use crate::io::clock;
 use crate::io::deadlines::Deadlines;
 use crate::io::poller::Poller;
 use crate::io::slots::{Key, Slots};
+use crate::lifecycle;
 use crate::listener::Listener;
 use crate::py::callable::{self, Action, Link};
 use crate::py::names::Names;
@@ -89,6 +91,7 @@ pub(crate) struct Inner {
     pub(crate) exchanges: Vec<Box<Exchange>>,
     /// Connections with something to send.
     pub(crate) dirty: Vec<Key>,
+    pub(crate) gathering: Gathering,
     /// Connections whose next input can be processed now.
     pub(crate) again: Vec<Key>,
     pub(crate) scheduled: bool,
@@ -104,6 +107,8 @@ pub(crate) struct Inner {
     /// Connections that speak HTTP/2, the parents of these.
     pub(crate) h2_open: Rc<Cell<usize>>,
     pub(crate) queue: VecDeque<Key>,
+    /// How many keys the scope of a request has when the application is called.
+    pub(crate) scope_size: usize,
     /// Connections end after their current response.
     pub(crate) draining: bool,
     /// While draining: whom [`crate::ending::dismiss`] asks to come again next, from the back.
@@ -237,6 +242,7 @@ impl Core {
             spans: Vec::new(),
             exchanges: Vec::new(),
             dirty: Vec::new(),
+            gathering: Gathering::default(),
             again: Vec::new(),
             scheduled: false,
             wakes: Vec::new(),
@@ -246,6 +252,7 @@ impl Core {
             streams: 0,
             h2_open: Rc::default(),
             queue: VecDeque::new(),
+            scope_size: 0,
             draining: false,
             dismissable: Vec::new(),
             fixed: FixedFields::new(&settings),
@@ -468,6 +475,19 @@ impl Inner {
                 conn.dirty = true;
                 self.dirty.push(key);
             }
+        }
+    }
+
+    /// Sends what waits on the connections that are marked.
+    pub(crate) fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            if self.conns.get_mut(key).is_some_and(|conn| conn.dirty) {
+                lifecycle::flush(self, key);
+            }
+        }
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
         }
     }
 }

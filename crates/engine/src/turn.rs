@@ -21,7 +21,6 @@ use crate::http::read;
 use crate::io::clock;
 use crate::io::poller::{Events, Poller};
 use crate::io::slots::Key;
-use crate::lifecycle;
 use crate::py::callable::Link;
 use crate::tls;
 
@@ -59,6 +58,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
             result = Err(error.into());
             break;
         }
+        core.with(|inner| inner.gathering.begin(events.len(), now));
         for at in 0..events.len() {
             let event = events.get(at);
             let key = Key::from_bits(event.token);
@@ -71,7 +71,13 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
                 }
                 _ => read::ready(py, core, key, event),
             });
+            core.with(|inner| {
+                if inner.gathering.is_on() && inner.gathering.is_due(clock::precise_ns()) {
+                    inner.flush_dirty();
+                }
+            });
         }
+        core.with(|inner| inner.gathering.end(clock::precise_ns()));
         settle_all(py, core);
         // KeyboardInterrupt and SystemExit of an application end the loop; the engine's state stays whole.
         if let Some(error) = core.take_fatal() {
@@ -127,20 +133,13 @@ pub(crate) fn after(
 
 /// Flushes, resumes and wakes until nothing is left to do; then sets the timer.
 fn settle_all(py: Python<'_>, core: &Rc<Core>) {
-    loop {
-        let (dirty, again) = core.with(|inner| (std::mem::take(&mut inner.dirty), std::mem::take(&mut inner.again)));
-        if dirty.is_empty() && again.is_empty() {
-            break;
+    while let Some(again) = core.with(|inner| {
+        if inner.dirty.is_empty() && inner.again.is_empty() {
+            return None;
         }
-        core.with(|inner| {
-            for key in &dirty {
-                lifecycle::flush(inner, *key);
-            }
-            if inner.dirty.is_empty() {
-                inner.dirty = dirty;
-                inner.dirty.clear();
-            }
-        });
+        inner.flush_dirty();
+        Some(std::mem::take(&mut inner.again))
+    }) {
         for key in again {
             fault::contained(py, core, key, || read::resume(py, core, key));
         }

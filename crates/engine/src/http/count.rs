@@ -66,7 +66,9 @@ fn count(core: &Core, answered: Answered, scope: &Bound<'_, PyAny>) {
         value.cast_into::<PyString>().ok()
     };
     let (scheme, version) = (text(&names.scheme), text(&names.http_version));
-    let route = route::template(names, scope);
+    // A router that says where it has sent the request has put more into the scope than was there.
+    let grown = scope.len() > core.with(|inner| inner.scope_size);
+    let route = if grown { route::template(names, scope) } else { None };
     let label = Label {
         https: scheme.as_ref().is_some_and(|scheme| scheme.to_str().is_ok_and(|scheme| scheme == "https")),
         version: version.as_ref().and_then(|version| version.to_str().ok()).unwrap_or_default(),

@@ -74,7 +74,7 @@ pub(crate) fn zero_copy(
             message.error(&format!("count is {count}, but the file has only {available} bytes from offset {offset}"))
         );
     }
-    let last = !message.flag(&names.more_body)?;
+    let last = !message.flag(&names.more_body, 1)?;
     send_file(py, core, link, message, file.into(), offset, count, last)
 }
 

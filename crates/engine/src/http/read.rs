@@ -130,8 +130,8 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
     }
     core.with(|inner| {
         inner.buffers.push(buffer);
-        // What this step produced leaves at once.
-        if inner.conns.get_mut(key).is_some_and(|conn| conn.dirty) {
+        // What this step produced leaves now, or with that of the next steps.
+        if !inner.gathering.is_on() && inner.conns.get_mut(key).is_some_and(|conn| conn.dirty) {
             lifecycle::flush(inner, key);
         }
         if inner.conns.get_mut(key).is_some_and(|conn| conn.readable && !conn.paused()) {

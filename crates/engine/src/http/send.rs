@@ -88,12 +88,11 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
         .ok()
         .filter(|status| (200..=999).contains(status))
         .ok_or_else(|| message.error(&format!("status must be an integer from 200 to 999, not {status}")))?;
-    let trailers = message.flag(&names.trailers)?;
     let mut head = core.with(|inner| inner.spare.pop()).unwrap_or_default();
     response::status_line(&mut head, status);
     let (mut length, mut close, mut has_date, mut has_server) = (None, false, false, false);
     let (mut two_lengths, mut events) = (false, false);
-    message.encode_headers(&names.headers, &mut head, |noticed| {
+    let listed = message.encode_headers(&names.headers, &mut head, |noticed| {
         match noticed {
             // RFC 9110 §8.6: a 204 carries none.
             Noticed::Length(_) if status == 204 => return false,
@@ -108,6 +107,7 @@ fn start(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>)
         }
         true
     })?;
+    let trailers = message.flag(&names.trailers, 2 + usize::from(listed))?;
     if two_lengths {
         return Err(message.error("headers: two different content-length values (RFC 9110 §8.6)"));
     }
@@ -152,7 +152,7 @@ fn current(inner: &mut Inner, link: Link) -> Option<&mut Exchange> {
 fn body(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) -> PyResult<*mut ffi::PyObject> {
     let names = &core.py.names;
     let body = message.bytes(&names.body)?;
-    let last = !message.flag(&names.more_body)?;
+    let last = !message.flag(&names.more_body, 1 + usize::from(body.is_some()))?;
     let data = body.as_ref().map_or(&b""[..], |body| body.as_bytes());
     let complete = with_exchange(core, link, message, |inner| {
         event(inner, link, data.len() as u64, last, |conn| {
@@ -251,7 +251,7 @@ fn trailers(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '
     let names = &core.py.names;
     let mut fields = Vec::new();
     message.encode_headers(&names.headers, &mut fields, |noticed| !matches!(noticed, Noticed::Length(_)))?;
-    let last = !message.flag(&names.more_trailers)?;
+    let last = !message.flag(&names.more_trailers, 1)?;
     let complete = with_exchange(core, link, message, |inner| {
         let Some(conn) = inner.conns.get_mut(link.key) else { return Ok(false) };
         let Some(exchange) = conn.exchange() else { return Ok(false) };

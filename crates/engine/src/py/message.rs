@@ -88,8 +88,12 @@ impl<'py> Message<'_, 'py> {
         self.get(key)?.ok_or_else(|| self.error(&format!("the key \"{key}\" is missing")))
     }
 
+    /// `seen` keys of the message have been found already; looking for one that cannot be there costs as much as for any.
     #[inline]
-    pub(crate) fn flag(&self, key: &Py<PyString>) -> PyResult<bool> {
+    pub(crate) fn flag(&self, key: &Py<PyString>, seen: usize) -> PyResult<bool> {
+        if self.dict.len() <= seen {
+            return Ok(false);
+        }
         match self.get(key)? {
             None => Ok(false),
             Some(value) => value.is_truthy(),
@@ -119,14 +123,14 @@ impl<'py> Message<'_, 'py> {
         }
     }
 
-    /// Calls `each` with every (name, value) of a header list, in order.
+    /// Calls `each` with every (name, value) of a header list, in order. Returns whether there is one.
     #[inline]
     pub(crate) fn each_header(
         &self,
         key: &Py<PyString>,
         mut each: impl FnMut(&[u8], &[u8]) -> PyResult<()>,
-    ) -> PyResult<()> {
-        let Some(headers) = self.get(key)? else { return Ok(()) };
+    ) -> PyResult<bool> {
+        let Some(headers) = self.get(key)? else { return Ok(false) };
         let pair_rule = "an iterable of [name, value] pairs of bytes";
         let mut one = |item: &Bound<'py, PyAny>| -> PyResult<()> {
             let (name, value) = pair(item).ok_or_else(|| self.wrong(key, pair_rule, item))?;
@@ -143,22 +147,22 @@ impl<'py> Message<'_, 'py> {
             for item in list.iter() {
                 one(&item)?;
             }
-            return Ok(());
+            return Ok(true);
         }
         for item in headers.try_iter().map_err(|_| self.wrong(key, pair_rule, &headers))? {
             one(&item?)?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Encodes a header list. Returns what was noticed through `notice`.
+    /// Encodes a header list. Returns whether there is one, and what was noticed through `notice`.
     #[inline]
     pub(crate) fn encode_headers(
         &self,
         key: &Py<PyString>,
         out: &mut Vec<u8>,
         mut notice: impl FnMut(Noticed) -> bool,
-    ) -> PyResult<()> {
+    ) -> PyResult<bool> {
         self.each_header(key, |name, value| {
             let before = out.len();
             match response::field(out, name, value) {

@@ -85,6 +85,11 @@ impl Templates {
         })
     }
 
+    /// How many keys a scope has.
+    pub(crate) fn size(&self, py: Python<'_>) -> usize {
+        self.http.bind(py).len()
+    }
+
     /// A scope without what each request gets anew. Requests with equal heads on one connection may share it.
     pub(crate) fn scope<'py>(
         &self,
