@@ -148,7 +148,8 @@ impl Engine {
         let context = context.get();
         self.core()?.with(|inner| {
             let mut config = ServerConfig::clone(&context.config);
-            config.alpn_protocols = alpn::offered(&inner.h2);
+            config.alpn_protocols = alpn::offered(&inner.h2, context.challenged);
+            inner.tls.answers.clone_from(&context.answers);
             inner.tls.config = Some(Arc::new(config));
             inner.tls.judge = context.judge.clone();
         });

@@ -296,6 +296,8 @@ pub(crate) struct Refused<'a> {
     pub(crate) status: u16,
     /// For the client and the log; may be empty.
     pub(crate) reason: &'a str,
+    /// What the client gets instead of the reason, as it is. Empty: the reason.
+    pub(crate) body: &'a str,
     /// The rule that the request broke, `RFC 9112 §3.2`. Empty: the section of the status.
     pub(crate) section: &'a str,
     /// What came of the request, when there is no exchange. Empty: what the connection has kept.
@@ -317,7 +319,7 @@ fn section(status: u16) -> &'static str {
 
 /// The server's own answer to a request that the application does not get to answer; the connection ends after it.
 pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str, extra: &[u8]) {
-    refuse_for(inner, key, &Refused { status, reason, section: "", head: b"", extra });
+    refuse_for(inner, key, &Refused { status, reason, body: "", section: "", head: b"", extra });
 }
 
 /// [`refuse`] with everything that the log can say.
@@ -336,10 +338,10 @@ pub(crate) fn refuse_for(inner: &mut Inner, key: Key, refused: &Refused<'_>) {
         }
         _ => false,
     };
-    let text = if reason.is_empty() {
-        format!("{}\n", response::reason_phrase(status))
-    } else {
-        format!("{}: {reason}\n", response::reason_phrase(status))
+    let text = match (refused.body, reason) {
+        ("", "") => format!("{}\n", response::reason_phrase(status)),
+        ("", reason) => format!("{}: {reason}\n", response::reason_phrase(status)),
+        (body, _) => body.to_owned(),
     };
     conn.out.lend(&mut inner.spare);
     let fixed = &inner.fixed.rendered;

@@ -48,9 +48,10 @@ def table(
     workers = document["workers"]
     earlier = {worker["id"]: worker for worker in before["workers"]} if before else {}
     lines = _headline(instance, len(workers), width, color)
+    certificates = [_certificate(one, width) for one in document.get("certificates", ())]
     if not workers:
         lines.append("no workers" + (": the next connection starts one" if instance["state"] == "sleeping" else ""))
-        return "\n".join(lines)
+        return "\n".join([*lines, *certificates])
     rows = [_row(worker, Figures.of(worker, earlier.get(worker["id"]), seconds)) for worker in workers]
     widths = [max(len(row[column]) for row in (_HEADS, *rows)) for column in range(len(_HEADS))]
     gap = "  " if sum(widths) + 2 * len(widths) <= width else " "
@@ -66,7 +67,7 @@ def table(
         lines.append(line)
         indent = " " * (widths[0] + len(gap))
         lines += [line for note in notes for line in _wrapped(note, width, indent)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *certificates])
 
 
 def _headline(instance: Mapping[str, Any], count: int, width: int, color: bool) -> list[str]:
@@ -122,6 +123,25 @@ def _notes(worker: Mapping[str, Any]) -> list[str]:
         if seconds >= _LONG_STEP:
             notes.append(f"in {current['line']} for {short_age(seconds)}")
     return [_printable(note) for note in notes]
+
+
+def _certificate(certificate: Mapping[str, Any], width: int) -> str:
+    """A line, or a few, below the workers."""
+    not_after, trouble = certificate["not_after"], certificate["trouble"]
+    text = f"{certificate['name']}: "
+    if not_after is None:
+        text += f"no certificate of {certificate['authority']} yet"
+    else:
+        text += f"certificate of {certificate['authority']} until {_time(not_after)}"
+        if not trouble:
+            text += f", to be renewed at {_time(certificate['renew_at'])}"
+    if trouble:
+        text += f"; {trouble}; next attempt at {_time(certificate['retry_at'])}"
+    return "\n".join(_wrapped(text, width))
+
+
+def _time(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:

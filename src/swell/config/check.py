@@ -31,6 +31,7 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _admin(config)
     yield from _limits(config)
     yield from _tls(config)
+    yield from _acme(config)
     yield from _files(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         yield "--lifespan on asks for a protocol that WSGI applications do not have: drop it, or drop --interface wsgi"
@@ -145,7 +146,7 @@ def _tls(config: Config) -> Iterator[str]:
             ("--hsts", config.hsts is not None),
         ):
             if given:
-                yield f"{flag} needs a certificate: --ssl-certfile or --ssl-cert-dir"
+                yield f"{flag} needs a certificate: --ssl-certfile, --ssl-cert-dir or --acme-domain"
 
     if config.hsts_subdomains and config.hsts is None:
         yield "--hsts-subdomains belongs to --hsts, which is off: set it too"
@@ -153,6 +154,33 @@ def _tls(config: Config) -> Iterator[str]:
         isinstance(one, TcpAddress) and one.tls for one in config.addresses
     ):
         yield "--https-redirect leads to a TCP port that speaks TLS, and there is none: see --bind"
+
+
+def _acme(config: Config) -> Iterator[str]:
+    if not config.acme_domain:
+        for flag, given in (
+            ("--acme-email", config.acme_email is not None),
+            ("--acme-ca-file", config.acme_ca_file is not None),
+        ):
+            if given:
+                yield f"{flag} is about --acme-domain, which names nothing: set it too"
+        return
+    if not config.acme_accept_terms:
+        yield (
+            "--acme-domain gets certificates from an authority whose terms of service you have to agree to:"
+            f" --acme-accept-terms says that you do ({config.acme_directory} names them)"
+        )
+    if not config.acme_directory.startswith("https://"):
+        yield f"--acme-directory {config.acme_directory}: write the https:// address of an ACME directory"
+    tcp = [one for one in config.addresses if isinstance(one, TcpAddress)]
+    if config.acme_challenge == "http-01":
+        if config.https_redirect is None and all(one.tls for one in tcp):
+            yield "--acme-challenge http-01 is answered on a port without TLS: add --https-redirect 80"
+    elif config.ssl_cert_reqs == "required":
+        yield (
+            "--acme-challenge tls-alpn-01 and --ssl-cert-reqs required exclude each other: the authority has no client"
+            " certificate; use --acme-challenge http-01 with --https-redirect 80"
+        )
 
 
 def _files(config: Config) -> Iterator[str]:
@@ -167,6 +195,7 @@ def _files(config: Config) -> Iterator[str]:
         ("--ssl-keyfile", config.ssl_keyfile),
         ("--ssl-ca-certs", () if config.ssl_ca_certs is None else (config.ssl_ca_certs,)),
         ("--ssl-crl", config.ssl_crl),
+        ("--acme-ca-file", () if config.acme_ca_file is None else (config.acme_ca_file,)),
     ):
         for name in files:
             if not os.path.isfile(name):

@@ -21,8 +21,8 @@ from swell.config.workers import WorkerRange, read_workers, show_workers
 
 __all__ = [
     "Kind", "addresses", "application", "auto_flag", "choice", "directory", "duration", "field_name", "file", "flag",
-    "headers", "integer", "log_settings", "names", "networks", "number", "off", "secret", "size", "text", "words",
-    "workers",
+    "headers", "host_names", "integer", "log_settings", "names", "networks", "number", "off", "secret", "size", "text",
+    "words", "workers",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -31,6 +31,7 @@ S = TypeVar("S", bound=str)
 _TRUE = frozenset({"on", "true", "yes", "1"})
 _FALSE = frozenset({"off", "false", "no", "0"})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
+_HOST = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # RFC 1123 §2.1
 _IDENTIFIERS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -198,6 +199,18 @@ def _many(label: str, metavar: str, read_one: Callable[[object], str]) -> Kind[t
 
 def names(metavar: str) -> Kind[tuple[str, ...]]:
     return _many("list", metavar, _string)
+
+
+def host_names(metavar: str) -> Kind[tuple[str, ...]]:
+    """Names of hosts, in lower case; other alphabets as `xn--…` (RFC 5890)."""
+
+    def read_one(item: object) -> str:
+        name = _string(item).lower().removesuffix(".")
+        if not _HOST.fullmatch(name) or len(name) > 253 or name.rpartition(".")[2].isdecimal():
+            raise ValueError(f"needs a host name such as www.example.org, not {item!r}: no wildcard, no address")
+        return name
+
+    return _many("list of host names", metavar, read_one)
 
 
 def addresses() -> Kind[tuple[str, ...]]:

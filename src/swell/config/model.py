@@ -102,7 +102,7 @@ class Config(Application, Listen, Tls, Workers, Admin, Reload, Http, Http2, Limi
     @property
     def has_tls(self) -> bool:
         """Whether there is a certificate, so that addresses speak TLS."""
-        return bool(self.ssl_certfile) or self.ssl_cert_dir is not None
+        return bool(self.ssl_certfile) or self.ssl_cert_dir is not None or bool(self.acme_domain)
 
     @property
     def has_default_address(self) -> bool:

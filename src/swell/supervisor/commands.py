@@ -45,6 +45,8 @@ class Commands:
         """Why the load asks for as many workers as there are; None where it is not asked."""
         self.outlook: Callable[[], dict[str, Any] | None] = lambda: None
         """The load of the last day and its forecast; None where it is not recorded."""
+        self.certificates: Callable[[], list[dict[str, Any]]] = list
+        """Those that an authority issues to us, see `acme`."""
         self.on_decision: Callable[[Decision], None] = lambda decision: None
         self._why = "as configured"
 
@@ -68,6 +70,7 @@ class Commands:
                 "state": parent.state,
             },
             "workers": [self._describe(worker) for worker in parent.workers.values()],
+            "certificates": self.certificates(),
         }
 
     def _describe(self, worker: Worker) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from swell.config import Config
 from swell.dashboard import KEPT_SECONDS
 from swell.errors import StartupError, SwellError
 from swell.scaling import read_policy
+from swell.supervisor.acme import CertificateKeeper
 from swell.supervisor.admin import recall
 from swell.supervisor.admin.app import AdminApplication
 from swell.supervisor.admin.feed import Feed
@@ -105,8 +106,10 @@ class _Instance:
         slots = Slots(directory.scoreboard, slots_for(maximum, cores))
         stack.callback(slots.close)
         self.tls = None
+        self.certificates = CertificateKeeper(config) if config.acme_domain else None
         if config.has_tls:
-            self.tls = stack.enter_context(TlsForWorkers(config, () if handover is None else handover.ticket_keys))
+            served = config if self.certificates is None else self.certificates.served(config)
+            self.tls = stack.enter_context(TlsForWorkers(served, () if handover is None else handover.ticket_keys))
         wiring = Wiring(
             slots.board.path,
             [one.fileno() for one in listeners.sockets],
@@ -125,6 +128,8 @@ class _Instance:
         self.parent.tls = self.tls
         self.listeners = listeners
         self.commands = Commands(self.parent, directory.name, listeners.addresses)
+        if self.certificates is not None:
+            self.commands.certificates = self.certificates.describe
         self.autoscaler = Autoscaler(
             self.parent, self.commands, policy, lambda: state_directory(directory.name, config.state_dir)
         )
@@ -176,6 +181,9 @@ class _Instance:
             self.feed.start()
         watching = None
         watching_tls = None if self.tls is None else loop.create_task(self.tls.watch(self.parent))
+        ordering = None
+        if self.certificates is not None and self.tls is not None:
+            ordering = loop.create_task(self.certificates.run(self.parent, self.tls))
         try:
             if self.takeover is not None:
                 self.takeover.start()
@@ -189,7 +197,7 @@ class _Instance:
             self.autoscaler.stop()
             self.feed.stop()
             await self.upgrade.finish()
-            for task in (watching, watching_tls):
+            for task in (watching, watching_tls, ordering):
                 if task is not None:
                     task.cancel()
             self.reporter.stop()

@@ -445,6 +445,9 @@ class Parent:
                 worker.phase = message["phase"]
             case "last words":
                 worker.last_words = message["text"]
+            case "tls":
+                worker.tls = message["edition"]
+                self._tell_changed()
             case "ready" if worker.state is State.STARTING:
                 worker.pid = message["pid"]  # the news of its birth may still be on its way
                 self._is_ready(worker)

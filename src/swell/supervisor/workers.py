@@ -36,7 +36,8 @@ class Worker:
     `condemned` the one for which this has to be by force. `phase` is how far its start is; `silent` is true while its
     event loop stands still. `evidence` belongs below the log entry of its end, and so do its `last_words`.
     `accepting` is true until it has said that it accepts no more. `shards` are the listening sockets that it was told
-    to accept from, None until it was told for the first time."""
+    to accept from, None until it was told for the first time. `tls` is the edition of certificates and the like that it
+    has taken over last."""
 
     seat: Seat
     channel: Channel
@@ -55,6 +56,7 @@ class Worker:
     evidence: str = ""
     last_words: str = ""
     shards: tuple[int, ...] | None = None
+    tls: int = 0
     _deadline: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property

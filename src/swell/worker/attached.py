@@ -146,6 +146,7 @@ class Attachment:
             self._tls = TlsContext(unpack(self._channel.descriptors.popleft()))
             if engine is not None:
                 engine.set_tls(self._tls)
+            self._channel.send({"is": "tls", "edition": order["edition"]})
         if order["do"] == "tap":
             access, log_end = self._channel.descriptors.popleft(), self._channel.descriptors.popleft()
             self._tap.open(order, access, log_end, engine)

@@ -213,6 +213,8 @@ class Server:
             self._before_accepting()
         watching = None
         if self._attachment is None and self.config.has_tls:
+            if self.config.acme_domain:
+                raise StartupError("--acme-domain needs a parent process: use swell serve or swell.run")
             keeper = Keeper(self.config)
             engine.set_tls(keeper.context)
             keeper.changed = lambda _: engine.set_tls(keeper.context)

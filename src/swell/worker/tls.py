@@ -23,7 +23,7 @@ from swell._core import TlsContext
 from swell.config import Config
 from swell.errors import StartupError
 
-__all__ = ["Certificate", "Keeper", "Material", "pack", "read_material", "unnamed_file", "unpack"]
+__all__ = ["Certificate", "Challenge", "Keeper", "Material", "pack", "read_material", "unnamed_file", "unpack"]
 
 log = logging.getLogger("swell")
 
@@ -47,6 +47,15 @@ class Certificate:
     staple: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What an authority is shown that is to certify `name` (TLS-ALPN-01, RFC 8737): both PEM."""
+
+    name: str
+    certificate: bytes
+    key: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """Everything that a `TlsContext` is made of. It crosses into native code, and from the parent to its workers."""
@@ -59,6 +68,9 @@ class Material:
     minimum_version: str
     ticket_keys: tuple[bytes, ...]
     ticket_lifetime: int
+    challenges: tuple[Challenge, ...] = ()
+    answers: tuple[tuple[str, str], ...] = ()
+    """Paths, and the texts that requests for them get (HTTP-01, RFC 8555 §8.3)."""
 
 
 def unnamed_file(contents: bytes) -> int:
@@ -183,7 +195,9 @@ class Keeper:
         if found == self._seen:
             return
         try:
-            material = read_material(self._config, self.material.ticket_keys)
+            before = self.material
+            material = read_material(self._config, before.ticket_keys)
+            material = replace(material, challenges=before.challenges, answers=before.answers)
             changed = material != self.material
             if changed:
                 self._take(material)
@@ -197,6 +211,10 @@ class Keeper:
         self._seen = found
         if changed:
             log.info("TLS: the certificates were loaded anew: %s", self.describe())
+
+    def answer(self, challenges: tuple[Challenge, ...], answers: tuple[tuple[str, str], ...]) -> None:
+        """What authorities are told from now on, and nothing else."""
+        self._take(replace(self.material, challenges=challenges, answers=answers))
 
     def _take(self, material: Material) -> None:
         self.context = TlsContext(material)

@@ -46,7 +46,7 @@ pub(super) fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: &mut Parse
             inner.stats.overloaded += 1;
             inner.report(level::WARNING, text);
             let (reason, extra) = ("the server is busy", b"retry-after: 1\r\n");
-            lifecycle::refuse_for(inner, key, &Refused { status: 503, reason, section: "", head, extra });
+            lifecycle::refuse_for(inner, key, &Refused { status: 503, reason, body: "", section: "", head, extra });
             return Admission::Refused;
         }
         conn.protocol = Protocol::Queued;
@@ -96,5 +96,5 @@ pub(super) fn too_large(inner: &mut Inner, key: Key, head: &[u8]) {
     inner.stats.refused += 1;
     inner.report(level::WARNING, text);
     let reason = "the request body is larger than the limit";
-    finish::refuse_for(inner, key, &Refused { status: 413, reason, section: "", head, extra: b"" });
+    finish::refuse_for(inner, key, &Refused { status: 413, reason, body: "", section: "", head, extra: b"" });
 }

@@ -264,7 +264,7 @@ fn led_by_disconnect(error: &Bound<'_, PyAny>, seen: &mut HashSet<*mut ffi::PyOb
 
 /// Replaces a response of which nothing was sent by the server's own; later, cuts the connection.
 pub(crate) fn refuse(inner: &mut Inner, key: Key, status: u16, reason: &str) {
-    refuse_for(inner, key, &Refused { status, reason, section: "", head: b"", extra: b"" });
+    refuse_for(inner, key, &Refused { status, reason, body: "", section: "", head: b"", extra: b"" });
 }
 
 /// [`refuse`] with everything that the log can say.

@@ -1,6 +1,7 @@
 //! HTTP/1.1 between the wire crate's events and the application: reading, launching, `receive`, `send`, finishing.
 
 mod admit;
+mod challenge;
 pub(crate) mod count;
 pub(crate) mod files;
 pub(crate) mod finish;

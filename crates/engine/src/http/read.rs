@@ -291,6 +291,11 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
                 return Step::Wait;
             }
             match head(inner, key, bytes) {
+                Ok(Some(parsed))
+                    if !inner.tls.answers.is_empty() && super::challenge::answered(inner, key, &parsed, bytes) =>
+                {
+                    Step::Ignore
+                }
                 Ok(Some(parsed)) if inner.redirects && super::redirect::redirected(inner, key, &parsed, bytes) => {
                     Step::Ignore
                 }
@@ -457,8 +462,14 @@ pub(crate) fn protocol_error(inner: &mut Inner, key: Key, error: WireError, head
     let text = format!("{}: {}, {} ({})", conn.peer, error.status(), error.reason(), error.section());
     inner.stats.refused += 1;
     inner.report(level::WARNING, text);
-    let refused =
-        Refused { status: error.status(), reason: error.reason(), section: error.section(), head, extra: b"" };
+    let refused = Refused {
+        status: error.status(),
+        reason: error.reason(),
+        body: "",
+        section: error.section(),
+        head,
+        extra: b"",
+    };
     super::finish::refuse_for(inner, key, &refused);
 }
 

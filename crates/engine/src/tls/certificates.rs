@@ -10,6 +10,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::challenge::{self, Challenges};
+
 /// A certificate with its key, and what is told about it.
 pub(crate) struct Identity {
     pub(crate) certified: Arc<CertifiedKey>,
@@ -72,17 +74,18 @@ pub(super) fn take_shown() -> Option<Arc<Identity>> {
 pub(super) struct Resolver {
     all: Vec<Arc<Identity>>,
     by_name: HashMap<String, Vec<usize>>,
+    challenges: Challenges,
 }
 
 impl Resolver {
-    pub(super) fn new(identities: Vec<Identity>) -> Self {
+    pub(super) fn new(identities: Vec<Identity>, challenges: Challenges) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, identity) in identities.iter().enumerate() {
             for name in &identity.names {
                 by_name.entry(name.clone()).or_default().push(at);
             }
         }
-        Self { all: identities.into_iter().map(Arc::new).collect(), by_name }
+        Self { all: identities.into_iter().map(Arc::new).collect(), by_name, challenges }
     }
 
     fn choose(&self, hello: &ClientHello<'_>) -> Option<&Arc<Identity>> {
@@ -102,6 +105,9 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(shown) = challenge::shown(&self.challenges, &hello) {
+            return Some(shown);
+        }
         let chosen = self.choose(&hello)?;
         SHOWN.set(Some(Arc::clone(chosen)));
         Some(Arc::clone(&chosen.certified))

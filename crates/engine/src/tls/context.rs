@@ -3,6 +3,7 @@
 //! Python decides which files those are and when they have changed (`swell.worker.tls`); an error here says which file is
 //! wrong and how, and leaves the context that is in use alone.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{version, ServerConfig};
 
 use super::certificates::{Identity, Resolver};
+use super::challenge::{self, Challenge};
 use super::der::{Reader, ENUMERATED, SEQUENCE};
 use super::keys;
 use super::tickets::{Rules, Tickets};
@@ -32,6 +34,8 @@ struct Material {
     minimum_version: String,
     ticket_keys: Vec<Vec<u8>>,
     ticket_lifetime: u32,
+    challenges: Vec<Challenge>,
+    answers: Vec<(String, String)>,
 }
 
 /// One certificate chain with its key. The files are named in errors.
@@ -49,6 +53,10 @@ struct Certificate {
 pub(crate) struct TlsContext {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) judge: Option<Arc<dyn ClientCertVerifier>>,
+    /// There is something to show to an authority that asks for it ([`challenge`]).
+    pub(crate) challenged: bool,
+    /// What requests for these paths are answered with, in the application's place (RFC 8555 §8.3).
+    pub(crate) answers: HashMap<Vec<u8>, String>,
     names: Vec<Vec<String>>,
 }
 
@@ -88,6 +96,8 @@ fn build(material: &Material) -> Result<TlsContext, String> {
     if identities.is_empty() {
         return Err("there is no certificate".into());
     }
+    let challenges = challenge::read(&material.challenges, &provider)?;
+    let challenged = !challenges.is_empty();
     let names = identities.iter().map(|identity| identity.names.clone()).collect();
     let authorities = material.authorities.as_ref().map(|(file, text)| (file.as_str(), text.as_slice()));
     let clients = verify::clients(&material.client_certificates, authorities, &material.revocations, &provider)?;
@@ -95,11 +105,12 @@ fn build(material: &Material) -> Result<TlsContext, String> {
         .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(clients.verifier)
-        .with_cert_resolver(Arc::new(Resolver::new(identities)));
+        .with_cert_resolver(Arc::new(Resolver::new(identities, challenges)));
     config.ticketer = Arc::new(Tickets::new(&material.ticket_keys, material.ticket_lifetime, rules(material))?);
     // Sessions are in tickets, which any worker can read.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(TlsContext { config: Arc::new(config), judge: clients.judge, names })
+    let answers = material.answers.iter().map(|(path, text)| (path.clone().into_bytes(), text.clone())).collect();
+    Ok(TlsContext { config: Arc::new(config), judge: clients.judge, challenged, answers, names })
 }
 
 /// Changes whenever a client certificate might be judged otherwise: by another mode, other authorities, other lists.

@@ -12,6 +12,7 @@
 pub(crate) mod alpn;
 pub(crate) mod budget;
 mod certificates;
+mod challenge;
 pub(crate) mod context;
 mod der;
 mod failure;
@@ -27,6 +28,7 @@ mod verify;
 pub(crate) use failure::Failures;
 pub(crate) use session::Tls;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::core::Inner;
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) config: Option<Arc<ServerConfig>>,
     /// Finds what is wrong with a client certificate that was taken unseen.
     pub(crate) judge: Option<Arc<dyn ClientCertVerifier>>,
+    /// Paths and what requests for them get, on every listener (`crate::http::challenge`).
+    pub(crate) answers: HashMap<Vec<u8>, String>,
     pub(crate) budget: budget::Budget,
     pub(crate) failures: Failures,
 }

@@ -40,7 +40,7 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
                     inner.stats.refused += 1;
                     let (reason, section, head) = (error.reason(), error.section(), &memo.line[..]);
                     let extra = b"sec-websocket-version: 13\r\n";
-                    lifecycle::refuse_for(inner, key, &Refused { status: 426, reason, section, head, extra });
+                    lifecycle::refuse_for(inner, key, &Refused { status: 426, reason, body: "", section, head, extra });
                 } else {
                     protocol_error(inner, key, error, &memo.line);
                 }

@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from swell.config.kinds import choice, directory, duration, file, flag, integer, names, off, secret, words
+from swell.config.kinds import (
+    choice,
+    directory,
+    duration,
+    file,
+    flag,
+    host_names,
+    integer,
+    names,
+    off,
+    secret,
+    text,
+    words,
+)
 from swell.config.option import option
 
 __all__ = ["Tls"]
@@ -59,6 +72,39 @@ class Tls:
         " application what is wrong with it. uvicorn's numbers 0, 1 and 2 work.",
     )
     ssl_crl: tuple[str, ...] = option(names("FILE"), (), "Revocation lists (PEM) for client certificates.")
+    acme_domain: tuple[str, ...] = option(
+        host_names("NAME"),
+        (),
+        "Get a certificate for this host name from an authority by ACME (RFC 8555) and renew it; needs swell[acme]."
+        " Several times for several names, each with a certificate of its own.",
+    )
+    acme_accept_terms: bool = option(
+        flag(),
+        False,
+        "You agree to the terms of service of the authority of --acme-directory.",
+        why="No authority issues without, and nobody but you can say so.",
+    )
+    acme_email: str | None = option(
+        off(text("ADDRESS")), None, "Where the authority may write to about the account, if it writes at all."
+    )
+    acme_directory: str = option(
+        text("URL"),
+        "https://acme-v02.api.letsencrypt.org/directory",
+        "The authority. To try things out: https://acme-staging-v02.api.letsencrypt.org/directory.",
+        why="Let's Encrypt is free, and known to every client.",
+    )
+    acme_ca_file: str | None = option(
+        off(file()),
+        None,
+        "Whom to trust as the authority's own web server, PEM: for one within a company, or for tests.",
+    )
+    acme_challenge: Literal["tls-alpn-01", "http-01"] = option(
+        choice("tls-alpn-01", "http-01"),
+        "tls-alpn-01",
+        "How the authority sees that the name is ours: on port 443 within the handshake, or on port 80 by a request"
+        " without TLS, see --https-redirect. Ports as the world sees them.",
+        why="It needs no port but the one that is served anyway.",
+    )
     https_redirect: int | None = option(
         off(integer(0, 65535, "PORT")),
         None,

@@ -89,7 +89,8 @@ class Workers:
     state_dir: str = option(
         text("DIR"),
         "",
-        "Directory for the history of load. Empty: $STATE_DIRECTORY, $XDG_STATE_HOME/swell, /var/lib/swell.",
+        "Directory for the history of load, and for the certificates of --acme-domain."
+        " Empty: $STATE_DIRECTORY, $XDG_STATE_HOME/swell, /var/lib/swell.",
     )
     scale_policy: str | None = option(
         off(file()), None, "TOML file with targets and windows for the number of workers, see docs/scaling.md."

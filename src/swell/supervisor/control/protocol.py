@@ -75,11 +75,24 @@ class WorkerStatus(TypedDict):
     waiting: NotRequired[list[Request]]
 
 
+class CertificateStatus(TypedDict):
+    """One of --acme-domain. Unix times; None is what is not yet, or never was. `trouble` is what kept the last order
+    from being one."""
+
+    name: str
+    authority: str
+    not_after: float | None
+    renew_at: float | None
+    retry_at: float | None
+    trouble: str | None
+
+
 class Status(TypedDict):
     """What `GET /v1/status` answers: workers in the order of their ids, the empty slots left out."""
 
     instance: InstanceStatus
     workers: list[WorkerStatus]
+    certificates: NotRequired[list[CertificateStatus]]
 
 
 class Decision(TypedDict):

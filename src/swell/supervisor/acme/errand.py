@@ -1,0 +1,123 @@
+"""One order, run by a process of its own (`client`): the library that talks to the authority and everything that it
+imports are gone with it, and what hangs is ended.
+
+The two talk over a channel: the request, then what came of it. Knows nothing of when and what for. Called by `keeper`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from socket import socket
+
+from swell.supervisor.acme.schedule import Fault
+from swell.supervisor.acme.state import Account
+from swell.supervisor.crash import describe_end
+from swell.supervisor.reaper import Reaper
+from swell.worker.channel import Channel, Message
+from swell.worker.tls import Challenge
+
+__all__ = ["Issued", "Order", "OrderFailed", "Shown", "run"]
+
+# The authority gets 90 s for its decision (`client`), and is asked about ten times around it.
+ORDER_SECONDS = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A certificate for `name` from the authority at `directory`; `kind` is how it is to look at us."""
+
+    directory: str
+    authorities: str
+    email: str
+    account: Account | None
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """`pem` is the certificate, its chain and its key. Unix times."""
+
+    pem: str
+    not_before: float
+    not_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the authority is to find."""
+
+    challenges: tuple[Challenge, ...] = ()
+    answers: tuple[tuple[str, str], ...] = ()
+
+
+class OrderFailed(Exception):  # noqa: N818 - it says what happened
+    """In the authority's words, if it had any. `asked` is how long it wants us to wait, in seconds."""
+
+    def __init__(self, text: str, fault: Fault, asked: float = 0.0) -> None:
+        super().__init__(text)
+        self.fault = fault
+        self.asked = asked
+
+
+async def run(
+    order: Order, reaper: Reaper, show: Callable[[Shown], Awaitable[None]], known: Callable[[Account], None]
+) -> Issued:
+    """Calls `show` when the authority is about to look, `known` with a new account. Raises `OrderFailed`."""
+    channel, end = Channel.pair()
+    try:
+        with end:
+            process = _start(order, end)
+    except OSError as error:
+        channel.close()
+        raise OrderFailed(f"no process could be started: {error.strerror or error}", Fault.UNREACHABLE) from None
+    ended: list[int] = []
+    reaper.expect(process.pid, ended.append)
+    heard: asyncio.Queue[Message | None] = asyncio.Queue()
+    channel.watch(asyncio.get_running_loop(), heard.put_nowait, lambda: heard.put_nowait(None))
+    try:
+        channel.send(dataclasses.asdict(order))
+        async with asyncio.timeout(ORDER_SECONDS):
+            while (message := await heard.get()) is not None:
+                match message["is"]:
+                    case "account":
+                        known(Account(message["key"], message["uri"], message["email"]))
+                    case "challenge":
+                        await show(_shown(order.name, message))
+                        channel.send({"do": "go on"})
+                    case "issued":
+                        return Issued(message["pem"], message["not_before"], message["not_after"])
+                    case "failed":
+                        raise OrderFailed(message["text"], Fault(message["fault"]), message["asked"])
+        died_of = describe_end(ended[0]) if ended else "no reason is known"
+        raise OrderFailed(f"the process that talks to the authority has ended: {died_of}", Fault.REFUSED)
+    except TimeoutError:
+        raise OrderFailed(f"the order was not done within {ORDER_SECONDS:g} s", Fault.UNREACHABLE) from None
+    finally:
+        channel.close()
+        if not ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+
+
+def _start(order: Order, end: socket) -> subprocess.Popen[bytes]:
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    command = [sys.executable, *flags, "-W", "ignore", "-P", "-m", "swell.supervisor.acme.client", str(end.fileno())]
+    environment = {**os.environ, "REQUESTS_CA_BUNDLE": order.authorities} if order.authorities else None
+    process = subprocess.Popen(command, pass_fds=(end.fileno(),), stdin=subprocess.DEVNULL, env=environment)
+    process.returncode = 0  # the reaper waits for it
+    return process
+
+
+def _shown(name: str, message: Message) -> Shown:
+    if "path" in message:
+        return Shown(answers=((message["path"], message["text"]),))
+    return Shown(challenges=(Challenge(name, message["certificate"].encode(), message["key"].encode()),))
