@@ -101,9 +101,10 @@ def test_a_handshake_in_single_bytes_is_made(backend: Backend) -> None:
 @pytest.mark.parametrize("begun", [False, True], ids=["silent", "begun"])
 def test_a_stalled_handshake_is_ended_in_time(backend: Backend, begun: bool) -> None:
     async def scenario(server: InProcess) -> None:
+        beginning = Peer().hello()[:50]  # made before the time runs
         reader, writer = await asyncio.open_connection(*server.address)
         if begun:
-            writer.write(Peer().hello()[:50])
+            writer.write(beginning)
         assert await reader.read() == b""
         await leave(writer)
         assert stats(server)["handshakes_timed_out"] == 1
