@@ -8,6 +8,7 @@ begin with `nowhere.`, which do not exist. Knows nothing of the server under tes
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
@@ -36,36 +37,57 @@ __all__ = ["Pebble", "authority", "built", "free_port"]
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "pebble"
 MODULE = "github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1"
-BUILD_SECONDS = 500
+BUILD_SECONDS = 400
 START_SECONDS = 30.0
 
 
-@functools.cache
 def built() -> str:
     """The path of a Pebble. Skips the test where there is none to be had."""
-    if found := shutil.which("pebble"):
-        return found
+    program, trouble = _found()
+    if program is None:
+        pytest.skip(trouble)
+    return program
+
+
+@functools.cache
+def _found() -> tuple[str | None, str]:
+    """The path, or why there is none; whoever asks again is not kept waiting again."""
+    if installed := shutil.which("pebble"):
+        return installed, ""
     program = CACHE / "pebble"
-    if program.exists():
-        return str(program)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        # Tests in another process may be building it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        trouble = "" if program.exists() else _build(program)
+    return None if trouble else str(program), trouble
+
+
+def _build(program: Path) -> str:
+    """Empty, or why it was not built."""
     go = shutil.which("go") or "/usr/local/go/bin/go"
     if not Path(go).exists():
-        pytest.skip("neither Pebble is installed nor Go, with which it is built")
-    # Tests in another process may be building it, too: whoever is ready last wins, and the result is the same.
-    beside = CACHE / f"building-{os.getpid()}"
-    command = [go, "install", MODULE]
+        return "neither Pebble is installed nor Go, with which it is built"
+    beside, log = CACHE / "building", CACHE / "build.log"
+    environment = {**os.environ, "GOBIN": str(beside)}
     try:
-        done = subprocess.run(
-            command, env={**os.environ, "GOBIN": str(beside)}, capture_output=True, text=True, timeout=BUILD_SECONDS
-        )
-        if done.returncode != 0:
-            pytest.skip(f"Go cannot build Pebble: {done.stderr[-500:]}")
+        with open(log, "w") as output:
+            subprocess.run(
+                [go, "install", MODULE],
+                env=environment,
+                stdout=output,
+                stderr=output,
+                check=True,
+                timeout=BUILD_SECONDS,
+            )
         os.replace(beside / "pebble", program)
     except subprocess.TimeoutExpired:
-        pytest.skip(f"Pebble was not built within {BUILD_SECONDS} s")
+        return f"Pebble was not built within {BUILD_SECONDS} s"
+    except subprocess.CalledProcessError:
+        return f"Go cannot build Pebble: {log.read_text()[-500:]}"
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return str(program)
+    return ""
 
 
 def free_port() -> int:

@@ -28,6 +28,7 @@ __all__ = ["Issued", "Order", "OrderFailed", "Shown", "run"]
 
 # The authority gets 90 s for its decision (`client`), and is asked about ten times around it.
 ORDER_SECONDS = 240.0
+END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,11 @@ async def run(
     except OSError as error:
         channel.close()
         raise OrderFailed(f"no process could be started: {error.strerror or error}", Fault.UNREACHABLE) from None
-    ended: list[int] = []
-    reaper.expect(process.pid, ended.append)
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int] = loop.create_future()
+    reaper.expect(process.pid, ended.set_result)
     heard: asyncio.Queue[Message | None] = asyncio.Queue()
-    channel.watch(asyncio.get_running_loop(), heard.put_nowait, lambda: heard.put_nowait(None))
+    channel.watch(loop, heard.put_nowait, lambda: heard.put_nowait(None))
     try:
         channel.send(dataclasses.asdict(order))
         async with asyncio.timeout(ORDER_SECONDS):
@@ -97,13 +99,15 @@ async def run(
                         return Issued(message["pem"], message["not_before"], message["not_after"])
                     case "failed":
                         raise OrderFailed(message["text"], Fault(message["fault"]), message["asked"])
-        died_of = describe_end(ended[0]) if ended else "no reason is known"
+        # It has hung up, so it is about to end, if it has not.
+        await asyncio.wait((ended,), timeout=END_SECONDS)
+        died_of = describe_end(ended.result() if ended.done() else None)
         raise OrderFailed(f"the process that talks to the authority has ended: {died_of}", Fault.REFUSED)
     except TimeoutError:
         raise OrderFailed(f"the order was not done within {ORDER_SECONDS:g} s", Fault.UNREACHABLE) from None
     finally:
         channel.close()
-        if not ended:
+        if not ended.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
