@@ -20,7 +20,6 @@ from swell.config import Config
 from swell.dashboard import KEPT_SECONDS
 from swell.errors import StartupError, SwellError
 from swell.scaling import read_policy
-from swell.supervisor.acme import CertificateKeeper
 from swell.supervisor.admin import recall
 from swell.supervisor.admin.app import AdminApplication
 from swell.supervisor.admin.feed import Feed
@@ -106,7 +105,11 @@ class _Instance:
         slots = Slots(directory.scoreboard, slots_for(maximum, cores))
         stack.callback(slots.close)
         self.tls = None
-        self.certificates = CertificateKeeper(config) if config.acme_domain else None
+        self.certificates = None
+        if config.acme_domain:
+            from swell.supervisor.acme import CertificateKeeper  # what it imports is not for the others to carry
+
+            self.certificates = CertificateKeeper(config)
         if config.has_tls:
             served = config if self.certificates is None else self.certificates.served(config)
             self.tls = stack.enter_context(TlsForWorkers(served, () if handover is None else handover.ticket_keys))
