@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 from support.certificates import server_files
+from support.http2 import http2
 from support.kernel import wait_until
 from support.server import ServerProcess
 
@@ -71,6 +72,14 @@ def test_the_numbers_are_those_of_the_metrics(serve: Serve, open_page: OpenPage)
         expect(failing).to_contain_text("✕ 5")
         expect(page.locator("#routes")).to_contain_text("GET /orders")
         expect(page.locator("#chart-traffic > svg path.stroke.main")).to_have_attribute("d", re.compile("^M.+L"))
+        with http2(server.address) as connection:
+            connection.begin("/wait")
+            connection.settled()
+            expect(page.locator("#connections")).to_contain_text("1 with 1 stream")
+            metrics = admin.metrics()
+            assert metrics["swell_http2_connections"] == metrics["swell_http2_streams"] == 1
+        expect(page.locator("#connections")).to_contain_text("0 with 0 streams")
+        expect(page.locator("#connections")).to_contain_text("1 on 1 connection")
 
 
 def test_what_is_running_is_shown_with_its_worker_and_its_age(serve: Serve, open_page: OpenPage) -> None:

@@ -24,6 +24,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+from swell.supervisor.history import LoadHistory
+
 HERE = Path(__file__).parent
 IMAGES = HERE.parents[1] / "docs" / "images"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync")
@@ -35,8 +37,9 @@ PICTURES: tuple[tuple[str, int, int, str, tuple[str, ...]], ...] = (
     ("dashboard-light", 1400, 900, "light", ()),
     ("dashboard-dark", 1400, 900, "dark", ()),
     ("dashboard-phone", 390, 844, "light", ()),
-    ("dashboard-worker", 1400, 900, "light", ("#workers .open", "#ask-tasks")),
+    ("dashboard-worker", 1400, 900, "light", ("#workers tr:has-text('/reports') .open", "#ask-tasks")),
 )
+HISTORY_DAYS = 9
 
 
 async def load(port: int, end: float) -> None:
@@ -82,6 +85,20 @@ def photograph(browser: Browser, address: str) -> None:
         context.close()
 
 
+def remember(place: Path, now: float) -> None:
+    """A record of days on which the shop was busy in the afternoon, so that there is something to foretell from."""
+    place.mkdir(parents=True, mode=0o700)
+    load = LoadHistory(place / "load.sqlite")
+    for minute in range(HISTORY_DAYS * 24 * 60, 0, -1):
+        at = now - minute * 60
+        phase = (at % 86400) / 86400 * 2 * math.pi
+        usual = 1.9 - 1.4 * math.cos(phase - 0.7) - 0.3 * math.cos(3 * phase)
+        actual = max(0.05, usual * CHANCE.uniform(0.85, 1.15))
+        wanted = max(2, math.ceil(actual * 1.2))
+        load.add(at, actual, wanted, requests=actual * 190, target=wanted)
+    load.close()
+
+
 def reduce(path: Path) -> None:
     """96 colours are enough for text and lines."""
     image = importlib.import_module("PIL.Image")
@@ -98,7 +115,8 @@ def main(arguments: list[str]) -> int:
         # The load runs on the same machine, whose CPU would be in the way.
         Path(directory, "policy.toml").write_text('host-cpu = "off"\nutilisation = 0.4\n', encoding="utf-8")
         command += ["--admin", "127.0.0.1:0", "--no-access-log", "--name", "shop"]
-        command += ["--runtime-dir", f"{directory}/run", "--state-dir", f"{directory}/state"]
+        remember(Path(directory, "state", "shop"), time.time())
+        command += ["--forecast", "on", "--runtime-dir", f"{directory}/run", "--state-dir", f"{directory}/state"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
             assert server.stderr is not None
             ports: list[int] = []

@@ -25,7 +25,7 @@ ANSWER_SECONDS = 3.0
 # Beyond the profile's own time: to gather the stacks, or to take a snapshot of memory.
 PROFILE_SECONDS = 30.0
 # Pages of profiles, some hundred kilobytes each at most; stacks that one is drawn of; functions that are told with it.
-PAGES_KEPT, STACKS_SHOWN, HOTTEST_SHOWN = 8, 2000, 8
+PAGES_KEPT, STACKS_SHOWN, HOTTEST_SHOWN = 8, 1000, 8
 # proc_pid_stat(5)
 _STATES = {
     "R": "runs, or waits for a processor", "S": "waits", "D": "waits in the kernel and cannot be interrupted",

@@ -145,7 +145,7 @@ export class Actions {
     const wrong = h("p", { class: "wrong", role: "alert" });
     const inputs = fields.map(({ label, ...attributes }) => h("input", { id: `ask-${attributes.name}`, required: attributes.type !== "checkbox", ...attributes }));
     const form = h("form", { novalidate: false }, h("h2", { id: "ask-title" }, title), h("p", {}, text),
-      h("div", { class: "fields" }, inputs.map((input, index) => h("label", { class: input.type }, fields[index].label, input))), wrong,
+      h("div", { class: "fields" }, inputs.map((input, index) => h("label", { class: input.type === "checkbox" ? "check" : null }, fields[index].label, input))), wrong,
       h("div", { class: "buttons" },
         modal ? null : h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
         h("button", { type: "submit", class: grave ? "grave" : "main" }, confirm)));

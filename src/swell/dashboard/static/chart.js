@@ -6,6 +6,7 @@ import { h, s, setAttribute, setText } from "./dom.js";
 import { clock } from "./format.js";
 
 const HEIGHT = 148, TOP = 10, BOTTOM = 18, LEFT = 46, RIGHT = 6;
+const NARROW = 340; // below, the first label of the time would touch the next
 
 export class Chart {
   constructor(options, onCursor) {
@@ -89,7 +90,9 @@ export class Chart {
     const step = span / (span === 60 ? 4 : 5);
     for (let back = 0; back < span + 1; back += step) {
       const text = back === 0 ? "now" : span === 60 ? `−${back} s` : `−${back / 60} min`;
-      const anchor = back === 0 ? "end" : "middle";
+      const first = back >= span;
+      if (first && right - LEFT < NARROW) continue;
+      const anchor = back === 0 ? "end" : first ? "start" : "middle";
       parts.push(s("text", { x: x(end - back), y: HEIGHT - 4, "text-anchor": anchor }, text));
     }
     this.grid.replaceChildren(...parts);

@@ -25,7 +25,7 @@ const CHARTS = [
   },
   {
     id: "chart-day",
-    title: "Requests per second, by day",
+    title: "Requests per second",
     format: count,
     axis,
     series: [{ name: "requests", label: "actual", kind: "area", style: "main" }],
