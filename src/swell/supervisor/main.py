@@ -246,10 +246,12 @@ class _Instance:
 
 def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template | None:
     """A process that imports the application, to be forked; None where each worker is to do that by itself."""
+    # Without a template, too: after an upgrade, parents that this one has not started itself become its children.
+    adopts = become_subreaper()
     if config.spawn == "fresh":
         log.info("each worker gets a fresh interpreter: --spawn fresh")
         return None
-    if not become_subreaper():
+    if not adopts:
         log.info("each worker gets a fresh interpreter: this system lets nobody adopt what a template has forked")
         return None
     if callable(config.app) and not can_fork_here():
