@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 RUST   := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -not -path '*/target/*' -not -path '*/fuzz/*') $(wildcard crates/*/Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build serve test check bench bench-observed bench-tls bench-soak bench-lifecycle fuzz autobahn h1spec h2spec docs format clean
+.PHONY: help build serve test check bench bench-observed bench-scrape bench-tls bench-soak bench-lifecycle fuzz autobahn h1spec h2spec docs format clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-observed: ## What metrics, dashboards and scrapes cost (two minutes)
 
 bench-tls: ## TLS beside uvicorn and nginx: requests, handshakes, idle connections (about three minutes)
 	$(PYTHON) bench/tls.py $(ARGS)
+
+bench-scrape: ## What a scrape of many workers costs, and traces (about two minutes)
+	$(PYTHON) bench/scrape.py $(ARGS)
 
 bench-soak: ## Four minutes of mixed load with clients that come, go and stall
 	$(PYTHON) bench/soak.py $(ARGS)

@@ -7,6 +7,7 @@ is ECDSA P-256, every handshake is a full one, and what is quoted is the server'
 import argparse
 import contextlib
 import json
+import os
 import re
 import socket
 import ssl
@@ -14,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ CONNECTIONS = 32
 STREAMS = 32
 CLIENTS = 4
 IDLE = 1000
+# Clients that make handshakes and nothing else, and how long somebody else waits between two requests, in seconds.
+CROWD, PAUSE_SECONDS = 4, 0.002
 # What a server gives back only after a while is not counted as a connection's.
 COOL_SECONDS = 4.0
 
@@ -197,11 +200,47 @@ def idle(server: Running, core: int, seconds: float) -> float:
     return (after - before) / IDLE
 
 
+@contextlib.contextmanager
+def crowd(server: Running, core: int, seconds: float) -> Iterator[None]:
+    """Clients that connect as fast as they can, and give way to whoever measures on their core."""
+    words = ["taskset", "-c", str(core), "nice", "-n", "19", "openssl", "s_time", "-connect", server.address, "-new"]
+    words += ["-tls1_3", "-time", f"{seconds + 1:.0f}"]
+    clients = [subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(CROWD)]
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+
+
+def beside_handshakes(server: Running, core: int, seconds: float) -> float:
+    """µs that 99 of 100 requests on a kept connection take at most, while others make handshakes."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    took = []
+    try:
+        raw = socket.create_connection((servers.HOST, server.port), timeout=20)
+        with trusting().wrap_socket(raw) as client, crowd(server, core, seconds):
+            time.sleep(0.5)
+            end = time.monotonic() + seconds
+            while (begun := time.monotonic()) < end:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if not client.recv(4096).endswith(b"Hello, World!"):
+                    raise RigError("a request beside handshakes was not served")
+                took.append((time.monotonic() - begun) * 1e6)
+                time.sleep(PAUSE_SECONDS)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    return statistics.quantiles(took, n=100)[98]
+
+
 ROWS = (
     Row("get", "TLS 1.3 keep-alive GET, CPU µs per request", requests),
     Row("h2", f"HTTP/2 over TLS 1.3 GET, {CONNECTIONS} × {STREAMS} streams, CPU µs per request", streams, HTTP2),
     Row("handshake", "TLS 1.3 full handshake, CPU µs per connection", handshakes),
     Row("handshakes", f"TLS 1.3 full handshakes per second, {CLIENTS} clients on one core", handshake_rate),
+    Row("beside", "a keep-alive GET while four clients make handshakes only: 99th percentile, µs", beside_handshakes),
     Row("idle", "1,000 idle TLS connections, bytes each", idle),
 )
 
