@@ -7,6 +7,7 @@ counted together. A reading is what `swell._core.Scoreboard.read` returns.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,7 @@ class Totals:
         for name in COUNTERS:
             counters[name] += reading[name]
         for name, counts in self.histograms.items():
-            counts[:] = map(int.__add__, counts, reading[name])
+            counts[:] = map(operator.add, counts, reading[name])
         self._add_requests(requests)
 
     def merge(self, other: Totals) -> None:
@@ -72,7 +73,7 @@ class Totals:
         for name, number in other.counters.items():
             self.counters[name] += number
         for name, counts in other.histograms.items():
-            self.histograms[name] = list(map(int.__add__, self.histograms[name], counts))
+            self.histograms[name] = list(map(operator.add, self.histograms[name], counts))
         self._add_requests([(kind, counts, nanoseconds) for kind, (counts, nanoseconds) in other.requests.items()])
 
     def plus(self, others: Iterable[WorkerReading]) -> Totals:
@@ -93,7 +94,7 @@ class Totals:
             if before is None:
                 known[kind] = (list(counts), nanoseconds)
             else:
-                known[kind] = (list(map(int.__add__, before[0], counts)), before[1] + nanoseconds)
+                known[kind] = (list(map(operator.add, before[0], counts)), before[1] + nanoseconds)
 
     def dump(self) -> dict[str, Any]:
         """As JSON knows it."""

@@ -10,6 +10,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
 from typing import Literal
 
 __all__ = ["OPENMETRICS", "PROMETHEUS", "Family", "Histogram", "Summary", "expose", "negotiate"]
@@ -108,14 +110,19 @@ def _write(family: Family, open_metrics: bool, lines: list[str]) -> None:
 
 
 def _write_histogram(name: str, pairs: str, value: Histogram, lines: list[str]) -> None:
-    before = pairs + "," if pairs else ""
-    count = 0
-    for bound, number in zip([*value.bounds, math.inf], value.counts, strict=True):
-        count += number
-        lines.append(f'{name}_bucket{{{before}le="{_number(bound)}"}} {count}')
+    before = f"{name}_bucket{{{pairs}," if pairs else f"{name}_bucket{{"
+    bounds = _limits(tuple(value.bounds))
+    lines += [f'{before}le="{bound}"}} {count}' for bound, count in zip(bounds, accumulate(value.counts), strict=True)]
+    count = sum(value.counts)
     braces = f"{{{pairs}}}" if pairs else ""
     lines.append(f"{name}_sum{braces} {_number(value.sum)}")
     lines.append(f"{name}_count{braces} {count}")
+
+
+@lru_cache(256)
+def _limits(bounds: tuple[float, ...]) -> list[str]:
+    """As they are written, the endless one too. There are few kinds of histograms."""
+    return [_number(bound) for bound in (*bounds, math.inf)]
 
 
 def _number(value: float) -> str:
