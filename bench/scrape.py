@@ -1,8 +1,8 @@
 """What a scrape of many workers costs, and what traces cost. ``python bench/scrape.py --help``.
 
 A scrape of 16 workers is measured before and after 64 workers have ended; requests are measured without traces and with
-traces that are sampled and sent to a receiver. What is quoted is CPU time of the server, of all its processes; the clients
-have another core. What being watched all the time costs is measured by `observed.py`.
+traces that are sampled and sent to a receiver. What is quoted is CPU time of the server, of all its processes; the
+clients have another core. What being watched all the time costs is measured by `observed.py`.
 """
 
 import argparse
