@@ -226,8 +226,12 @@ def beside_handshakes(server: Running, core: int, seconds: float) -> float:
             end = time.monotonic() + seconds
             while (begun := time.monotonic()) < end:
                 client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                if not client.recv(4096).endswith(b"Hello, World!"):
-                    raise RigError("a request beside handshakes was not served")
+                answer = b""
+                while not answer.endswith(b"Hello, World!"):
+                    piece = client.recv(4096)
+                    if not piece:
+                        raise RigError("a request beside handshakes was not served")
+                    answer += piece
                 took.append((time.monotonic() - begun) * 1e6)
                 time.sleep(PAUSE_SECONDS)
     finally:
