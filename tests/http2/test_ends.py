@@ -68,6 +68,20 @@ def test_the_end_of_the_connection_is_the_disconnect_of_all_streams(server: Serv
     wait_until(lambda: count(server, "left http.disconnect") == left + 5, "five disconnects")
 
 
+def test_who_says_nothing_more_still_gets_what_needs_no_waiting(server: ServerProcess) -> None:
+    """As over HTTP/1.1; what waits hears of a disconnect."""
+    left = count(server, "left http.disconnect")
+    with http2(server.address) as connection:
+        connection.settled()
+        stream = connection.begin("/large?1000")
+        waiting = connection.begin("/wait?half")
+        connection.sock.shutdown(socket.SHUT_WR)
+        assert connection.response(stream).body == b"l" * 1000
+        connection.wait_closed()
+        assert not connection.streams[waiting].fields
+    wait_until(lambda: count(server, "left http.disconnect") == left + 1, "a disconnect")
+
+
 def test_a_response_before_the_end_of_the_request(server: ServerProcess) -> None:
     """RFC 9113 §8.1: the client is asked to stop, without an error, and has the response."""
     with http2(server.address) as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.http2 import ErrorCodes, Http2, http2
+from support.http2 import ErrorCodes, Http2, Stream, http2
 from support.raw import connected, get
 from support.server import ServerProcess
 
@@ -103,6 +103,20 @@ def test_a_client_that_expects_100_is_asked_for_its_body(server: ServerProcess) 
         assert connection.streams[stream].interim == [[(":status", "100")]]
         connection.send(stream, b"here it is", end=True)
         assert connection.response(stream).body == b"here it is"
+
+
+def test_a_body_that_is_there_is_not_asked_for(server: ServerProcess) -> None:
+    """RFC 9110 §10.1.1"""
+    with http2(server.address) as connection:
+        connection.settled()
+        stream = connection.h2.get_next_available_stream_id()
+        connection.streams[stream] = Stream()
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", "/echo"), (":authority", "a")]
+        connection.h2.send_headers(stream, [*fields, ("expect", "100-continue")])
+        connection.h2.send_data(stream, b"here it is", end_stream=True)
+        connection.flush()
+        response = connection.response(stream)
+        assert (response.body, response.interim) == (b"here it is", [])
 
 
 def test_trailers_end_a_response(server: ServerProcess) -> None:

@@ -102,7 +102,9 @@ def test_a_stream_that_ends_without_a_close_frame(server: ServerProcess) -> None
         tunnel = Tunnel(connection)
         connection.send(tunnel.stream, b"", end=True)
         wait_until(lambda: count(server, "websocket 1006") == before + 1, "the application's end")
-        assert connection.response(tunnel.stream).over
+        # RFC 8441 §5: an end in order is answered by one.
+        response = connection.response(tunnel.stream)
+        assert (response.ended, response.body) == (True, b"")
 
 
 def test_what_breaks_the_rules_of_websocket_costs_its_stream_only(server: ServerProcess) -> None:

@@ -12,6 +12,8 @@ from support.apps import answer, read_body
 from support.certificates import client_context
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving, wait_until
 
+HTTP1 = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 BACKENDS = (Backend("tls", tls=True), Backend("tls-uvloop", loop="uvloop", tls=True))
 
 
@@ -94,6 +96,64 @@ def test_a_handshake_in_single_bytes_is_made(backend: Backend) -> None:
         assert (await peer.read(reader)).startswith(b"HTTP/1.1 200")
         assert await peer.read(reader) == b""
         await leave(writer)
+
+    serving(backend, ok, scenario)
+
+
+def test_records_of_one_byte_are_read(backend: Backend) -> None:
+    async def scenario(server: InProcess) -> None:
+        reader, writer = await asyncio.open_connection(*server.address)
+        peer = Peer()
+        await peer.shake_hands(reader, writer)
+        for byte in b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n":
+            peer.tls.write(bytes([byte]))
+        writer.write(peer.outgoing.read())
+        assert (await peer.read(reader)).startswith(b"HTTP/1.1 200")
+        await leave(writer)
+
+    serving(backend, ok, scenario)
+
+
+@pytest.mark.parametrize(("alpn", "spoken"), [("h2", HTTP1), ("http/1.1", PREFACE)], ids=["h2", "http/1.1"])
+def test_what_was_agreed_on_is_spoken(backend: Backend, alpn: str, spoken: bytes) -> None:
+    """Whoever is let through by ALPN as one protocol must not be able to speak the other (RFC 7301 §3.2)."""
+    heard = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal heard
+        heard = True
+        await answer(send)
+
+    async def scenario(server: InProcess) -> None:
+        server.log.expect(logging.WARNING, "HTTP/2 connection closed" if alpn == "h2" else ": 505, ")
+        context = client_context(alpn=(alpn,))
+        reader, writer = await asyncio.open_connection(*server.address, ssl=context, server_hostname="localhost")
+        writer.write(spoken)
+        answered = await reader.read()
+        assert b" 200 " not in answered
+        assert alpn == "h2" or answered.startswith(b"HTTP/1.1 505 ")
+        await leave(writer)
+        await server.wait_idle()
+
+    serving(backend, app, scenario)
+    assert not heard
+
+
+def test_nobody_negotiates_again(backend: Backend) -> None:
+    """CVE-2009-3555 and floods of renegotiations: TLS 1.2 without them (RFC 5746 §4.5 lets a server refuse)."""
+
+    async def scenario(server: InProcess) -> None:
+        port = str(server.address[1])
+        command = ("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_2")
+        pipe = asyncio.subprocess.PIPE
+        openssl = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+        )
+        said, _ = await openssl.communicate(b"R\n")
+        assert b"RENEGOTIATING" in said
+        assert b"no renegotiation" in said
+        async with server.connect() as client:
+            assert (await client.get()).status == 200
 
     serving(backend, ok, scenario)
 
