@@ -38,8 +38,11 @@ pub(crate) fn lose(inner: &mut Inner, key: Key, reset: bool) {
             }
         }
         Carrier::Stream(mut stream) => {
-            let reason = if reset { Reason::INTERNAL_ERROR } else { Reason::CANCEL };
-            sent = stream.reset(reason).then_some(reason);
+            let orderly = !reset && conn.out.is_empty() && matches!(conn.protocol, Protocol::WebSocket(_));
+            if !(orderly && stream.end()) {
+                let reason = if reset { Reason::INTERNAL_ERROR } else { Reason::CANCEL };
+                sent = stream.reset(reason).then_some(reason);
+            }
         }
         Carrier::Gone => {}
     }

@@ -40,6 +40,7 @@ pub(crate) fn begin(inner: &mut Inner, key: Key) {
         watch: Watch::new(h2.resets_max, h2.overhead_max),
         period: *now,
         streams: Vec::new(),
+        half_closed: false,
         begun: 0,
         memos: Vec::new(),
         accepted: Vec::new(),
@@ -95,6 +96,31 @@ pub(crate) fn end(inner: &mut Inner, key: Key, reason: Reason) {
     if inner.conns.get_mut(key).is_some_and(|conn| matches!(conn.protocol, Protocol::H2(_))) {
         lifecycle::lose(inner, key, false);
     }
+}
+
+/// The client has ended its side. As over HTTP/1.1 it still gets the answers that need no waiting.
+pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    let Protocol::H2(h2) = &mut conn.protocol else { return };
+    if !h2.half_closed && !h2.streams.is_empty() {
+        // Requests that came right before wait for their turn, which is before that of this connection.
+        h2.half_closed = true;
+        conn.readable = true;
+        return inner.again.push(key);
+    }
+    for stream in h2.streams.clone() {
+        lifecycle::flush(inner, stream);
+    }
+    lifecycle::flush(inner, key);
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    let Protocol::H2(h2) = &conn.protocol else { return };
+    if conn.out.is_empty() {
+        return lifecycle::lose(inner, key, false);
+    }
+    for stream in h2.streams.clone() {
+        lifecycle::lose(inner, stream, false);
+    }
+    lifecycle::close_after_sending(inner, key);
 }
 
 /// The server ends: no new streams, those under way are finished (RFC 9113 §6.8).

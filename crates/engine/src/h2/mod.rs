@@ -28,7 +28,7 @@ use self::shim::{Pipe, Shim};
 use crate::io::slots::Key;
 use crate::py::headers::Memo;
 
-pub(crate) use self::drive::{begin, drain, drive, end, received};
+pub(crate) use self::drive::{begin, drain, drive, end, end_of_input, received};
 pub(crate) use self::settings::Options;
 pub(crate) use self::stream::Stream;
 pub(crate) use self::streams::{count_reset, cut, flush, keep_parsed, pull, release, removed, stalled};
@@ -42,6 +42,8 @@ pub(crate) struct H2 {
     period: u64,
     /// The connections of the streams, with those whose client has gone and whose application still runs.
     pub(crate) streams: Vec<Key>,
+    /// The client sends nothing more.
+    half_closed: bool,
     /// Streams so far.
     begun: u64,
     /// Memos of finished streams, for the next ones.

@@ -185,6 +185,12 @@ impl Stream {
         }
     }
 
+    /// Ends the bytes of a WebSocket in order (RFC 8441 §5). A client that has not ended its side is asked to stop when
+    /// the stream is dropped. False when there is nothing to end.
+    pub(crate) fn end(&mut self) -> bool {
+        self.head.is_none() && self.send.as_mut().is_some_and(|send| send.send_data(Chunk::empty(), true).is_ok())
+    }
+
     /// Ends the stream at once. False: one side has done so before.
     pub(crate) fn reset(&mut self, reason: Reason) -> bool {
         let first = !std::mem::replace(&mut self.was_reset, true);

@@ -321,18 +321,21 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
 /// Bytes that begin no HTTP/1 request: the client preface of HTTP/2, or an error.
 #[cold]
 fn not_http1(inner: &mut Inner, key: Key, error: WireError, bytes: &[u8]) -> Step {
-    let first = inner.conns.get_mut(key).is_some_and(|conn| conn.serial == 0 && conn.parent.is_none());
+    let conn = inner.conns.get_mut(key);
+    let first = conn.as_ref().is_some_and(|conn| conn.serial == 0 && conn.parent.is_none());
+    // Over TLS it is ALPN that says HTTP/2 (RFC 9113 §3.2).
+    let prior_knowledge = first && inner.h2.http2 && conn.is_some_and(|conn| conn.tls.is_none());
     match opening(bytes) {
         // Who does not begin with the preface would not understand an answer either.
         Opening::Other if first && !inner.h2.http1 => {
             lifecycle::lose(inner, key, false);
             Step::Ignore
         }
-        Opening::Http2 if first && inner.h2.http2 => {
+        Opening::Http2 if prior_knowledge => {
             h2::begin(inner, key);
             Step::Used(0)
         }
-        Opening::Undecided if first && inner.h2.http2 => {
+        Opening::Undecided if prior_knowledge => {
             inner.deadlines.arm_once(Kind::Head, key.index, inner.now);
             Step::Wait
         }
@@ -480,6 +483,7 @@ pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
         // What is queued for a half-closed peer is still sent, as far as the socket takes it.
         Protocol::Closing(Closing::Sending) => {}
         Protocol::WebSocket(_) => ws::end_of_input(inner, key),
+        Protocol::H2(_) => h2::end_of_input(inner, key),
         Protocol::Http(exchange) if conn.parent.is_some() => {
             exchange.body.decoder = BodyDecoder::Done;
             inner.wakes.extend(exchange.receivers.drain(..).map(Wake::Resume));

@@ -116,6 +116,10 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
             return (Found::Disconnected, false);
         }
         if body.continue_owed {
+            if readable {
+                // A client that has sent the body unasked is not asked for it (RFC 9110 §10.1.1).
+                return (Found::Pull, false);
+            }
             body.continue_owed = false;
             conn.put_interim(response::CONTINUE);
             inner.board.iter().for_each(|board| board.responded(100));
