@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 from support.apps import answer, body, start
+from support.backends import HTTP2_TLS
 from support.client import Connection
 from support.inprocess import App, Backend, InProcess, Receive, Scope, Send, serving, wait_until
 
 from swell._core import ClientDisconnected, MessageError
 
-LEAVING: dict[str, Callable[[Connection], None]] = {"fin": Connection.end, "rst": Connection.reset}
+ALSO = (HTTP2_TLS,)  # with bytes in every size and order
+
+
+def reset(client: Connection) -> None:
+    client.reset()
+
+
+LEAVING: dict[str, Callable[[Connection], None]] = {"fin": lambda client: client.end(), "rst": reset}
 
 
 @pytest.fixture(params=LEAVING)
@@ -101,7 +109,7 @@ def test_a_disconnect_that_a_framework_wrapped_is_quiet_too(backend: Backend) ->
         except BaseExceptionGroup as group_error:
             raise FrameworkError("wrapped") from group_error
 
-    go_away(backend, app, Connection.reset, running)
+    go_away(backend, app, reset, running)
 
 
 def test_a_disconnect_that_was_taken_out_of_its_group_is_quiet_too(backend: Backend) -> None:
@@ -122,7 +130,7 @@ def test_a_disconnect_that_was_taken_out_of_its_group_is_quiet_too(backend: Back
         except BaseExceptionGroup as group_error:
             raise group_error.exceptions[0]  # noqa: B904 - the context is the point
 
-    go_away(backend, app, Connection.reset, running)
+    go_away(backend, app, reset, running)
 
 
 def test_an_error_beside_such_a_disconnect_is_not_quiet(backend: Backend) -> None:
@@ -220,7 +228,7 @@ def test_cancel_on_disconnect_spares_work_after_the_response(backend: Backend) -
         await asyncio.sleep(0.02)
         outcome.append("finished")
 
-    go_away(backend, app, Connection.reset, running, cancel_on_disconnect=True)
+    go_away(backend, app, reset, running, cancel_on_disconnect=True)
     assert outcome == ["finished"]
 
 
@@ -230,10 +238,10 @@ def test_a_client_that_ends_its_side_still_gets_the_answer_that_needs_no_waiting
 
     async def scenario(server: InProcess) -> None:
         async with server.connect() as client:
-            client.writer.write(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+            await client.request()
             client.end()
             assert (await client.response()).body == b"complete"
-            assert await client.rest() == b""
+            await client.over()
 
     serving(backend, app, scenario)
 
@@ -248,7 +256,8 @@ def test_a_body_that_ends_too_early_is_a_disconnect(backend: Backend) -> None:
 
     async def scenario(server: InProcess) -> None:
         async with server.connect() as client:
-            await client.send(b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nhalf")
+            await client.begin(length=10)
+            await client.send_body(b"half")
             await wait_until(lambda: bool(seen))
             client.end()
             await server.wait_idle()
@@ -282,6 +291,7 @@ def test_a_send_that_waits_for_the_client_is_woken(backend: Backend) -> None:
     assert outcome == ["ClientDisconnected"]
 
 
+@pytest.mark.http1("pipelining")
 def test_pipelined_requests_of_a_client_that_left_are_not_started(backend: Backend) -> None:
     started: list[str] = []
 
@@ -341,7 +351,7 @@ def test_an_error_that_is_answered_to_a_client_that_has_gone_is_still_an_error(b
     async def scenario(server: InProcess) -> None:
         server.log.expect(40, "exception in the ASGI application")
         async with server.connect() as client:
-            await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await client.request()
         await wait_until(lambda: any(record.levelno == 40 for record in server.log.records))
 
     serving(backend, app, scenario)

@@ -6,20 +6,13 @@ from typing import Any
 
 import pytest
 from support.apps import answer, body, read_body, start
+from support.backends import HTTP2_TLS
 from support.client import Connection
 from support.inprocess import App, Backend, InProcess, Message, Receive, Scope, Send, serving, wait_until
 
+ALSO = (HTTP2_TLS,)  # with bytes in every size and order
+
 BIG = bytes(range(256)) * 12_000  # 3 MB
-CHUNKED = b"POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n"
-
-
-def post(length: int, *fields: bytes) -> bytes:
-    lines = [b"POST / HTTP/1.1", b"host: test", b"content-length: %d" % length, *fields]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,12 +62,14 @@ def test_a_body_that_came_with_the_head_is_one_message(backend: Backend) -> None
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_large_body_arrives_whole(backend: Backend, chunked: bool) -> None:
     async def conversation(client: Connection, server: InProcess) -> None:
-        if chunked:
-            pieces = [BIG[at : at + 50_000] for at in range(0, len(BIG), 50_000)]
-            wire = CHUNKED + b"".join(map(chunk, pieces)) + b"0\r\n\r\n"
-        else:
-            wire = post(len(BIG)) + BIG
-        sending = asyncio.create_task(client.send(wire))
+        async def in_pieces() -> None:
+            await client.begin()
+            for at in range(0, len(BIG), 50_000):
+                await client.send_body(BIG[at : at + 50_000])
+            await client.end_body()
+
+        sending = asyncio.create_task(in_pieces() if chunked else client.request(method="POST", body=BIG))
+        await asyncio.sleep(0)
         response = await client.response()
         await sending
         assert response.body == BIG
@@ -95,17 +90,17 @@ def test_pieces_are_delivered_as_they_come(backend: Backend) -> None:
         await answer(send)
 
     async def conversation(client: Connection, server: InProcess) -> None:
-        await client.send(post(9))
+        await client.begin(length=9)
         for piece in (b"one", b"two", b"end"):
-            await client.send(piece)
+            await client.send_body(piece)
             assert (await taken.get())["body"] == piece
         await client.response()
-        await client.send(CHUNKED)
+        await client.begin()
         for piece in (b"first", b"second"):
-            await client.send(chunk(piece))
+            await client.send_body(piece)
             message = await taken.get()
             assert (message["body"], message["more_body"]) == (piece, True)
-        await client.send(b"0\r\n\r\n")
+        await client.end_body()
         last = await taken.get()
         assert (last["body"], last["more_body"]) == (b"", False)
         await client.response()
@@ -115,10 +110,11 @@ def test_pieces_are_delivered_as_they_come(backend: Backend) -> None:
 
 def test_a_body_byte_by_byte(backend: Backend) -> None:
     async def conversation(client: Connection, server: InProcess) -> None:
-        wire = CHUNKED + chunk(b"slow") + chunk(b"ly") + b"0\r\n\r\n"
-        for at in range(len(wire)):
-            await client.send(wire[at : at + 1])
-            await asyncio.sleep(0)
+        client.step = 1
+        await client.begin()
+        await client.send_body(b"slow")
+        await client.send_body(b"ly")
+        await client.end_body()
         assert (await client.response()).body == b"slowly"
 
     talk(backend, echo, conversation)
@@ -148,9 +144,9 @@ def test_wait_for_that_times_out_loses_nothing(backend: Backend) -> None:
         await answer(send, await read_body(receive))
 
     async def conversation(client: Connection, server: InProcess) -> None:
-        await client.send(post(5))
+        await client.begin(length=5)
         await waiting.wait()
-        await client.send(b"abcde")
+        await client.send_body(b"abcde")
         assert (await client.response()).body == b"abcde"
 
     talk(backend, app, conversation)
@@ -180,10 +176,10 @@ def test_a_receive_cancelled_in_the_moment_of_delivery_loses_nothing(backend: Ba
         await answer(send, bytes(got))
 
     async def conversation(client: Connection, server: InProcess) -> None:
-        await client.send(post(20))
+        await client.begin(length=20)
         for number in range(20):
             await wait_until(functools.partial(taken, number))
-            await client.send(b"%d" % (number % 10))
+            await client.send_body(b"%d" % (number % 10))
         assert (await client.response()).body == b"0123456789" * 2
 
     talk(backend, app, conversation)
@@ -192,10 +188,11 @@ def test_a_receive_cancelled_in_the_moment_of_delivery_loses_nothing(backend: Ba
 
 def test_a_receive_cancelled_right_after_the_turn_that_delivered_loses_nothing(backend: Backend) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        before = running.engine.stats()["bytes_received"]
         task = asyncio.ensure_future(receive())
         await asyncio.sleep(0)
         # The turn that reads the body runs between two steps of this task; the first of them cancels.
-        while running.engine.stats()["bytes_received"] < len(post(4)) + 4:  # noqa: ASYNC110 - to be the first to run
+        while running.engine.stats()["bytes_received"] == before:  # noqa: ASYNC110 - to be the first to run
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
@@ -209,9 +206,9 @@ def test_a_receive_cancelled_right_after_the_turn_that_delivered_loses_nothing(b
     async def conversation(client: Connection, server: InProcess) -> None:
         nonlocal running
         running = server
-        await client.send(post(4))
-        await asyncio.sleep(0.01)
-        await client.send(b"data")
+        await client.begin(length=4)
+        await wait_until(lambda: server.engine.active == 1)
+        await client.send_body(b"data")
         assert (await client.response()).body.endswith(b" data")
 
     talk(backend, app, conversation)
@@ -225,16 +222,16 @@ def test_several_receives_at_once_get_every_piece_once(backend: Backend) -> None
         await send(body(b"|".join(message["body"] for message in messages)))
 
     async def conversation(client: Connection, server: InProcess) -> None:
-        await client.send(post(6))
+        await client.begin(length=6)
         head = await client.head()
         assert head.status == 200
         got = b""
         for piece in (b"ab", b"cd", b"ef"):
-            await client.send(piece)
+            await client.send_body(piece)
             await asyncio.sleep(0.01)
         while chunk := await client.chunk():
             got += chunk
-        assert await client._fields() == []
+        assert await client.trailers() == []
         assert sorted(got.split(b"|")) == [b"ab", b"cd", b"ef"]
 
     talk(backend, app, conversation)
@@ -280,12 +277,11 @@ def test_100_continue_is_sent_by_the_first_receive_and_not_before(backend: Backe
         await answer(send, await read_body(receive))
 
     async def conversation(client: Connection, server: InProcess) -> None:
-        await client.send(post(3, b"expect: 100-continue"))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(client.reader.read(1), 0.05)
+        await client.begin(fields=[(b"expect", b"100-continue")], length=3)
+        await client.wait_nothing(0.05)
         go.set()
         assert (await client.head()).status == 100
-        await client.send(b"yes")
+        await client.send_body(b"yes")
         assert (await client.response()).body == b"yes"
         # The connection lives on.
         assert (await client.get(method="POST", body=b"more")).body == b"more"
@@ -298,10 +294,10 @@ def test_an_answer_without_receive_sends_no_100_and_closes(backend: Backend) -> 
         await answer(send, b"no", 403)
 
     async def conversation(client: Connection, server: InProcess) -> None:
-        response = await client.get(method="POST", fields=[(b"content-length", b"3"), (b"expect", b"100-continue")])
+        await client.begin(fields=[(b"expect", b"100-continue")], length=3)
+        response = await client.response()
         assert (response.status, response.interim) == (403, [])
-        assert response.field(b"connection") == b"close"
-        assert await client.rest() == b""
+        await client.over(response)
 
     talk(backend, app, conversation)
 
@@ -326,9 +322,9 @@ def test_a_small_unread_body_is_dropped_and_the_connection_kept(backend: Backend
             assert response.body == b"ignored"
             assert response.field(b"connection") is None
         # Also when it comes only after the answer.
-        await client.send(post(length))
+        await client.begin(length=length)
         assert (await client.response()).body == b"ignored"
-        await client.send(b"x" * length)
+        await client.send_body(b"x" * length)
         assert (await client.get()).body == b"ignored"
 
     talk(backend, ignore, conversation)
@@ -336,15 +332,15 @@ def test_a_small_unread_body_is_dropped_and_the_connection_kept(backend: Backend
 
 def test_a_large_unread_body_closes_the_connection_and_says_so(backend: Backend) -> None:
     async def conversation(client: Connection, server: InProcess) -> None:
-        await client.send(post(64 * 1024 * 1024))
+        await client.begin(length=64 * 1024 * 1024)
         response = await client.response()
         assert response.body == b"ignored"
-        assert response.field(b"connection") == b"close"
-        assert await client.rest() == b""
+        await client.over(response)
 
     talk(backend, ignore, conversation)
 
 
+@pytest.mark.http1("chunks")
 def test_a_broken_body_is_answered_and_the_application_told(backend: Backend) -> None:
     seen: list[object] = []
 
@@ -362,7 +358,8 @@ def test_a_broken_body_is_answered_and_the_application_told(backend: Backend) ->
 
     async def conversation(client: Connection, server: InProcess) -> None:
         server.log.expect(30, "400")
-        await client.send(CHUNKED + chunk(b"good"))
+        await client.begin()
+        await client.send_body(b"good")
         await wait_until(lambda: bool(seen))
         await client.send(b"zz\r\n")
         assert (await client.response()).status == 400
@@ -372,12 +369,13 @@ def test_a_broken_body_is_answered_and_the_application_told(backend: Backend) ->
     assert seen == [b"good", "http.disconnect", "ClientDisconnected"]
 
 
+@pytest.mark.http1("pipelining")
 def test_a_request_behind_a_body_that_receive_itself_read_is_not_lost(backend: Backend) -> None:
     """The head comes in two segments; the second brings more than one read takes, and the next request behind it."""
     size = 150_000  # one read takes 128 KiB, a Unix socket holds a little more than 200 KB
 
     async def conversation(client: Connection, server: InProcess) -> None:
-        head = post(size)
+        head = b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: %d\r\n\r\n" % size
         await wait_until(lambda: server.engine.stats()["handshakes"] == int(backend.tls))
         before = server.engine.stats()["bytes_received"]
         await client.send(head[:20])

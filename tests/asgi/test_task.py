@@ -244,7 +244,8 @@ def test_contexts_of_requests_are_separate_and_hold_what_startup_set(backend: Ba
             for number in range(3):
                 assert (await client.get(f"/{number}")).body == f"/{number}".encode()
         async with server.connect() as client:
-            await client.send(b"GET /p HTTP/1.1\r\nhost: test\r\n\r\n" * 3)
+            for _ in range(3):
+                await client.request("/p")
             for _ in range(3):
                 assert (await client.response()).body == b"/p"
         assert variable.get() == "of the client"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.apps import answer, body, read_body, start
+from support.backends import HTTP2, HTTP2_TLS, TCP, TLS, UNIX, over_both
 from support.client import Connection
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving
 
@@ -78,7 +79,7 @@ async def whole_scope(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def kept(client: Connection, count: int, **request: Any) -> None:
-    """That many requests on one connection, pipelined ten at a time."""
+    """That many requests on one connection, ten at a time."""
     for _ in range(count // 10):
         for _ in range(10):
             await client.request(**request)
@@ -125,11 +126,21 @@ def counts(app: object) -> list[int]:
     return [sys.getrefcount(item) for item in watched(app)]
 
 
+#: Every kind on both loops, and over HTTP/2, whose client is slow; the paths of bytes that are others also elsewhere.
+PLACES = [
+    *((backend, kind, 1) for backend in TCP for kind in KINDS),
+    *((HTTP2, kind, 5) for kind in KINDS),
+    *((backend, kind, 5) for backend in (UNIX, TLS, HTTP2_TLS) for kind in ("post", "stream")),
+]
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_left_of_finished_requests(kind: str, loop: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "kind", "less"), PLACES, ids=lambda value: value.name if isinstance(value, Backend) else str(value)
+)
+def test_nothing_is_left_of_finished_requests(backend: Backend, kind: str, less: int) -> None:
     app, load, requests = KINDS[kind]
+    requests //= less
 
     async def scenario(server: InProcess) -> None:
         await load(server, WARM_UP)
@@ -146,12 +157,17 @@ def test_nothing_is_left_of_finished_requests(kind: str, loop: str) -> None:
         stats = server.engine.stats()
         assert (stats["connections"], stats["active"], stats["queued"]) == (0, 0, 0)
 
-    serving(Backend(loop, loop=loop), app, scenario, seconds=90)
+    serving(backend, app, scenario, seconds=90)
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("leave", ["close", "reset", "half"])
-def test_nothing_is_left_of_connections(leave: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "connections"),
+    [(TCP[0], 2_000), (HTTP2, 400), (TLS, 400)],
+    ids=lambda value: value.name if isinstance(value, Backend) else "",
+)
+def test_nothing_is_left_of_connections(backend: Backend, connections: int, leave: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(start())
         await send(body(b"x" * 100, more=True))
@@ -162,7 +178,8 @@ def test_nothing_is_left_of_connections(leave: str) -> None:
         for _ in range(count):
             async with server.connect() as client:
                 if leave == "half":
-                    await client.send(b"POST / HTTP/1.1\r\nhost: t\r\ncontent-length: 10\r\n\r\nhalf")
+                    await client.begin(length=10)
+                    await client.send_body(b"half")
                 else:
                     await client.request()
                 await client.head()
@@ -175,14 +192,50 @@ def test_nothing_is_left_of_connections(leave: str) -> None:
         gc.collect()
         before, objects, memory = counts(app), len(gc.get_objects()), rss_kilobytes()
         files = len(os.listdir("/proc/self/fd"))
-        await load(server, 2_000)
+        await load(server, connections)
         gc.collect()
         assert len(os.listdir("/proc/self/fd")) == files
         assert max(abs(new - old) for old, new in zip(before, counts(app), strict=True)) <= OBJECTS
         assert len(gc.get_objects()) - objects <= OBJECTS
         assert rss_kilobytes() - memory <= KILOBYTES
 
-    serving(Backend("asyncio"), app, scenario, seconds=90)
+    serving(backend, app, scenario, seconds=90)
+
+
+@pytest.mark.timeout(120)
+def test_nothing_is_left_of_streams_that_were_reset() -> None:
+    """On one connection, within what a client may reset in ten seconds."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"x" * 100, more=True))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def load(server: InProcess, count: int) -> None:
+        async with server.connect() as client:
+            for number in range(count):
+                if number % 2:
+                    await client.begin(length=10)
+                    await client.send_body(b"half")
+                else:
+                    await client.request()
+                await client.head()
+                client.reset()
+                client.forget()
+            await server.wait_idle()
+
+    async def scenario(server: InProcess) -> None:
+        await load(server, 200)
+        gc.collect()
+        before, objects, memory = counts(app), len(gc.get_objects()), rss_kilobytes()
+        await load(server, 2_000)
+        gc.collect()
+        assert max(abs(new - old) for old, new in zip(before, counts(app), strict=True)) <= OBJECTS
+        assert len(gc.get_objects()) - objects <= OBJECTS
+        assert rss_kilobytes() - memory <= KILOBYTES
+
+    serving(HTTP2, app, scenario, seconds=90, h2_max_resets=10_000)
 
 
 def census() -> dict[str, int]:
@@ -195,7 +248,8 @@ def census() -> dict[str, int]:
     }
 
 
-def test_a_finished_request_is_freed_without_the_collector() -> None:
+@over_both
+def test_a_finished_request_is_freed_without_the_collector(backend: Backend) -> None:
     """Every task, scope and message is gone as soon as its request is."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -218,7 +272,7 @@ def test_a_finished_request_is_freed_without_the_collector() -> None:
                 assert {name: after[name] - before[name] for name in after if after[name] > before[name] + 10} == {}
                 assert gc.collect() < 50
 
-    serving(Backend("asyncio"), app, scenario)
+    serving(backend, app, scenario)
 
 
 def test_a_server_that_ended_is_gone() -> None:

@@ -7,10 +7,12 @@ announced, exceptions nobody caught, connections or applications that did not en
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import re
 import socket
+import ssl
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping
@@ -22,6 +24,7 @@ import uvloop
 
 from support.certificates import client_context, server_files
 from support.client import Connection
+from support.streams import Http2Connection
 from swell import Config, Server
 from swell._core import Engine
 
@@ -42,13 +45,19 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 @dataclass(frozen=True)
 class Backend:
-    """Where a test runs: kind of loop, kind of socket, TLS or not, and what is done to the loop before serving."""
+    """Where a test runs: loop, socket, TLS or not, protocol, and what is done to the loop before serving."""
 
     name: str
     loop: str = "asyncio"
     family: socket.AddressFamily = socket.AF_INET
     prepare: Callable[[asyncio.AbstractEventLoop], None] | None = None
     tls: bool = False
+    http2: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the server needs for it."""
+        return dict(zip(("ssl_certfile", "ssl_keyfile"), server_files(), strict=True)) if self.tls else {}
 
     def listener(self, directory: Path) -> socket.socket:
         listener = socket.socket(self.family)
@@ -100,15 +109,22 @@ class Log(logging.Handler):
         return "\n".join(formatter.formatException(record.exc_info) for record in self.records if record.exc_info)
 
 
+@functools.cache
+def _context(alpn: str) -> ssl.SSLContext:
+    """One for all connections: to make one costs more than a handshake."""
+    return client_context(alpn=(alpn,))
+
+
 class InProcess:
     """A running server, as its tests see it."""
 
-    def __init__(self, server: Server, address: Any, log: Log, *, tls: bool = False) -> None:
+    def __init__(self, server: Server, address: Any, log: Log, backend: Backend) -> None:
         self.server = server
         self.address = address
-        self.tls = tls
+        self.backend = backend
         self.log = log
         self.loop = asyncio.get_running_loop()
+        self._clients: set[Http2Connection] = set()
 
     @property
     def engine(self) -> Engine:
@@ -117,20 +133,38 @@ class InProcess:
 
     @contextlib.asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
-        secure: dict[str, Any] = {"ssl": client_context(), "server_hostname": "localhost"} if self.tls else {}
+        secure: dict[str, Any] = {}
+        if self.backend.tls:
+            alpn = "h2" if self.backend.http2 else "http/1.1"
+            secure = {"ssl": _context(alpn), "server_hostname": "localhost"}
         if isinstance(self.address, str):
             reader, writer = await asyncio.open_unix_connection(self.address, limit=1 << 20, **secure)
         else:
             reader, writer = await asyncio.open_connection(*self.address, limit=1 << 20, **secure)
-        connection = Connection(reader, writer)
+        if not self.backend.http2:
+            connection = Connection(reader, writer)
+            try:
+                yield connection
+            finally:
+                await connection.close()
+            return
+        streams = Http2Connection(reader, writer, lambda: self.server.should_exit)
+        self._clients.add(streams)
         try:
-            yield connection
+            await streams.open()
+            yield streams
         finally:
-            await connection.close()
+            self._clients.remove(streams)
+            await streams.close()
 
     async def wait_idle(self) -> None:
-        """Until no application runs and no connection is open."""
-        await wait_until(lambda: self.engine.active == 0 and self.engine.connections == 0)
+        """Until no application runs and no connection is open, but those of HTTP/2 clients that have not left."""
+
+        def idle() -> bool:
+            staying = sum(not client.left for client in self._clients)
+            return self.engine.active == 0 and self.engine.connections == staying
+
+        await wait_until(idle)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
@@ -177,15 +211,14 @@ async def _serve(
     logger.setLevel(logging.DEBUG)
     try:
         with backend.listener(directory) as listener:
-            secure = dict(zip(("ssl_certfile", "ssl_keyfile"), server_files(), strict=True)) if backend.tls else {}
-            server = Server(Config.make(app, **{"lifespan": "off", "access_log": False, **secure, **options}))
+            server = Server(Config.make(app, **{"lifespan": "off", "access_log": False, **backend.options, **options}))
             serve = asyncio.ensure_future(server.serve([listener]))
             try:
                 async with asyncio.timeout(seconds):
                     await wait_until(lambda: server.started or serve.done())
                     if serve.done():
                         await serve
-                    running = InProcess(server, listener.getsockname(), log, tls=backend.tls)
+                    running = InProcess(server, listener.getsockname(), log, backend)
                     result = await scenario(running)
                     assert not serve.done(), "the server ended by itself"
                     await running.wait_idle()

@@ -1,12 +1,5 @@
-"""The `backend` fixture: every test runs on both event loops."""
+"""The `backend` fixture: over TCP on both loops, a Unix socket, TLS and HTTP/2."""
 
-import pytest
-from support.inprocess import Backend
+from support.backends import EVERYWHERE, on
 
-BACKENDS = (Backend("asyncio"), Backend("uvloop", loop="uvloop"))
-
-
-@pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
-def backend(request: pytest.FixtureRequest) -> Backend:
-    chosen: Backend = request.param
-    return chosen
+pytest_generate_tests = on(*EVERYWHERE)

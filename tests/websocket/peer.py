@@ -16,6 +16,7 @@ from enum import IntEnum
 
 from support.client import Connection, Fields, Response
 from support.inprocess import InProcess
+from support.streams import Http2Connection
 
 KEY = b"c3dlbGwgdGVzdHMga2V5IQ=="
 ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # RFC 6455 §4.2.2
@@ -87,20 +88,43 @@ class Peer:
     async def write(self, *pieces: bytes) -> None:
         await self.connection.send(*pieces)
 
+    async def offer(
+        self, target: str = "/", *fields: tuple[bytes, bytes], without: tuple[bytes, ...] = (), behind: bytes = b""
+    ) -> None:
+        """Asks for the WebSocket, and sends what is `behind` without waiting for the answer."""
+        if not isinstance(self.connection, Http2Connection):
+            return await self.write(upgrade(target, *fields, without=without) + behind)
+        replaced = {name for name, _ in fields} | set(without)
+        version = [] if b"sec-websocket-version" in replaced else [(b"sec-websocket-version", b"13")]
+        await self.connection.websocket(target, [*version, *fields], behind)
+        return None
+
     async def handshake(self, target: str = "/", *fields: tuple[bytes, bytes]) -> Response:
         """Opens the WebSocket; fails when the server does not accept it."""
-        await self.write(upgrade(target, *fields))
+        await self.offer(target, *fields)
         return await self.accepted()
 
     async def accepted(self) -> Response:
         head = await self.connection.head()
+        assert head.field(b"content-length") is None
+        if isinstance(self.connection, Http2Connection):  # RFC 8441 §5
+            assert head.status == 200, head
+            assert not {b"sec-websocket-accept", b"upgrade", b"connection"} & {name for name, _ in head.fields}
+            return head
         assert head.status == 101, head
         assert head.field(b"sec-websocket-accept") == ACCEPT
         assert (head.field(b"upgrade") or b"").lower() == b"websocket"
         assert (head.field(b"connection") or b"").lower() == b"upgrade"
-        assert head.field(b"content-length") is None
-        assert not head.chunked
+        assert not head.streamed
         return head
+
+    async def refused(self, status: int) -> Response:
+        """The answer is no, and the connection, or the stream, ends with it."""
+        response = await self.connection.response()
+        assert response.status == status, response
+        assert response.field(b"sec-websocket-accept") is None
+        await self.connection.over(response)
+        return response
 
     async def send(self, op: int, data: bytes = b"", *, fin: bool = True, rsv: int = 0) -> None:
         await self.write(encode(op, data, fin=fin, rsv=rsv))
@@ -113,7 +137,7 @@ class Peer:
 
     async def frame(self) -> Frame:
         """The next frame from the server."""
-        read = self.connection.reader.readexactly
+        read = self.connection.readexactly
         first, second = await read(2)
         assert not second & 0x80, "a server does not mask (RFC 6455 §5.1)"
         assert not first & 0x30, "RSV2 and RSV3 have no meaning"
@@ -145,7 +169,7 @@ class Peer:
         return struct.unpack("!H", frame.data[:2])[0], frame.data[2:].decode()
 
     async def ended(self) -> None:
-        """The server ends the TCP connection, with nothing further on it."""
+        """The server ends the TCP connection, or the stream, with nothing further on it."""
         assert await self.connection.rest() == b""
 
     def reset(self) -> None:

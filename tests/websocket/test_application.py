@@ -10,7 +10,7 @@ from support.inprocess import Backend, InProcess, serving
 
 from swell._core import ClientDisconnected, MessageError
 from websocket.applications import Application, Socket, disconnect
-from websocket.peer import Op, encode, opened, peer, upgrade
+from websocket.peer import Op, encode, opened, peer
 
 
 def test_returning_closes_with_1000(backend: Backend) -> None:
@@ -61,11 +61,9 @@ def test_ending_before_accept_is_500(backend: Backend, raising: bool) -> None:
         pattern = "exception in the ASGI application" if raising else "returned without accepting or closing"
         server.log.expect(logging.ERROR, pattern)
         async with peer(server) as client:
-            await client.write(upgrade())
-            response = await client.connection.response()
-            assert response.status == 500
+            await client.offer()
+            response = await client.refused(500)
             assert b"purpose" not in response.body
-            await client.ended()
 
     serving(backend, Application(handler), scenario)
 
@@ -199,11 +197,11 @@ def test_wrong_messages(backend: Backend, name: str) -> None:
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade())
+            await client.offer()
             text = await app.noted()
             assert all(word in text for word in words), text
             if right == [DENY]:
-                assert (await client.connection.response()).status == 401
+                await client.refused(401)
             else:
                 head = await client.accepted()
                 assert [key for key, _ in head.fields if key in (b"a", b"c", b"x")] == []
@@ -211,7 +209,7 @@ def test_wrong_messages(backend: Backend, name: str) -> None:
                     assert await client.message() == "unharmed"
                 assert await client.closed() == (1000, "")
                 await client.close()
-            await client.ended()
+                await client.ended()
 
     serving(backend, app, scenario)
 
@@ -314,7 +312,7 @@ def test_a_task_that_outlives_the_application_finds_the_peer_gone(backend: Backe
         async with opened(server) as client:
             assert await client.closed() == (1000, "")
             await client.close()
-            await client.connection.reader.read(1)  # the server's end: only ours is missing now
+            await client.ended()  # only our end is missing now
             for _ in range(2):
                 with pytest.raises(ClientDisconnected):
                     await kept[0].put("late")

@@ -5,10 +5,13 @@ import logging
 
 import pytest
 import websockets
+from support.backends import HTTP2_TLS, over_tcp
 from support.inprocess import Backend, InProcess, serving
 
 from websocket.applications import Application, Socket, disconnect, echo
-from websocket.peer import Op, close_data, encode, opened, peer, upgrade
+from websocket.peer import Op, close_data, encode, opened, peer
+
+ALSO = (HTTP2_TLS,)
 
 PEER_CLOSES: dict[str, tuple[bytes, tuple[int, str], int]] = {
     "normal": (close_data(1000), (1000, ""), 1000),
@@ -85,6 +88,7 @@ def test_peer_breaks_the_protocol(backend: Backend, name: str) -> None:
     serving(backend, app, scenario)
 
 
+@over_tcp
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1001, "bye"), (1011, "x" * 123), (3456, "ü"), (4000, "")])
 def test_application_closes(backend: Backend, code: int, reason: str) -> None:
     async def handler(socket: Socket) -> None:
@@ -310,7 +314,7 @@ def test_peer_vanishes_before_accept(backend: Backend, reset: bool) -> None:
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade())
+            await client.offer()
             assert await app.noted() == "connected"
             client.reset() if reset else client.connection.end()
             assert await app.noted() == disconnect(1006)
@@ -353,6 +357,7 @@ def test_closing_what_the_peer_has_closed_is_no_error(backend: Backend) -> None:
     serving(backend, app, scenario)
 
 
+@over_tcp
 def test_echo_ends_cleanly_with_an_independent_client(backend: Backend) -> None:
     app = Application(echo)
 

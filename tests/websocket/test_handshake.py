@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import socket
 
 import pytest
+from support.client import Fields
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving
 
 from websocket.applications import Application, Socket, disconnect, echo
@@ -32,19 +34,23 @@ def test_scope(backend: Backend) -> None:
     } == {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.5"},
-        "http_version": "1.1",
-        "scheme": "ws",
+        "http_version": "2" if backend.http2 else "1.1",
+        "scheme": "wss" if backend.tls else "ws",
         "path": "/ro om/é",
         "raw_path": b"/ro%20om/%C3%A9",
         "query_string": b"a=1&b=%20",
         "root_path": "",
     }
     assert scope["subprotocols"] == ["chat", "superchat"]
-    assert scope["extensions"] == {"websocket.http.response": {}}
+    extensions = dict(scope["extensions"])
+    assert ("tls" in extensions) == backend.tls
+    extensions.pop("tls", None)
+    assert extensions == {"websocket.http.response": {}}
     assert (b"cookie", b"a=b") in scope["headers"]
-    assert (b"sec-websocket-key", KEY) in scope["headers"]
-    assert isinstance(scope["client"][1], int)
-    assert isinstance(scope["server"][1], int)
+    assert ((b"sec-websocket-key", KEY) in scope["headers"]) != backend.http2  # RFC 8441 §5
+    if backend.family != socket.AF_UNIX:
+        assert isinstance(scope["client"][1], int)
+        assert isinstance(scope["server"][1], int)
     assert "method" not in scope
 
 
@@ -117,7 +123,7 @@ def test_frames_that_come_with_the_handshake(backend: Backend) -> None:
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade() + encode(Op.TEXT, b"early") + encode(Op.BINARY, b"bird"))
+            await client.offer(behind=encode(Op.TEXT, b"early") + encode(Op.BINARY, b"bird"))
             await client.accepted()
             assert await client.message() == "early"
             assert await client.message() == b"bird"
@@ -139,7 +145,7 @@ def test_a_close_that_comes_with_the_handshake(backend: Backend) -> None:
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade() + encode(Op.TEXT, b"bye") + encode(Op.CLOSE, close_data(3001, b"done")))
+            await client.offer(behind=encode(Op.TEXT, b"bye") + encode(Op.CLOSE, close_data(3001, b"done")))
             await client.accepted()
             assert await client.closed() == (3001, "")
             await client.ended()
@@ -152,8 +158,8 @@ def test_a_close_that_comes_with_the_handshake(backend: Backend) -> None:
 def test_handshake_in_pieces(backend: Backend, step: int) -> None:
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            whole = upgrade() + encode(Op.TEXT, b"in pieces")
-            await client.write(*(whole[at : at + step] for at in range(0, len(whole), step)))
+            client.connection.step = step
+            await client.offer(behind=encode(Op.TEXT, b"in pieces"))
             await client.accepted()
             assert await client.message() == "in pieces"
             await client.close()
@@ -162,37 +168,45 @@ def test_handshake_in_pieces(backend: Backend, step: int) -> None:
     serving(backend, Application(echo), scenario)
 
 
-REFUSED: dict[str, tuple[bytes, int, str]] = {
-    "old version": (upgrade("/", (b"sec-websocket-version", b"8")), 426, ""),
-    "no version": (upgrade("/", without=(b"sec-websocket-version",)), 426, ""),
-    "two versions": (upgrade("/", (b"sec-websocket-version", b"13"), (b"sec-websocket-version", b"13")), 426, ""),
-    "no key": (upgrade("/", without=(b"sec-websocket-key",)), 400, "RFC 6455"),
-    "short key": (upgrade("/", (b"sec-websocket-key", b"c2hvcnQ=")), 400, "RFC 6455"),
-    "two keys": (upgrade("/", (b"sec-websocket-key", KEY), (b"sec-websocket-key", KEY)), 400, "RFC 6455"),
-    "key of other characters": (upgrade("/", (b"sec-websocket-key", b"!" * 22 + b"==")), 400, "RFC 6455"),
-    "subprotocol that is no token": (upgrade("/", (b"sec-websocket-protocol", b"a b")), 400, "RFC 6455"),
-    "subprotocol twice": (upgrade("/", (b"sec-websocket-protocol", b"a, a")), 400, "RFC 6455"),
-    "extension without a name": (upgrade("/", (b"sec-websocket-extensions", b"; a=1")), 400, "RFC"),
-    "no host": (upgrade("/", without=(b"host",)), 400, "RFC 9112"),
+VERSION, KEYS, PROTOCOL = b"sec-websocket-version", b"sec-websocket-key", b"sec-websocket-protocol"
+#: What is wrong → (fields, fields that are missing, status, rule).
+REFUSED: dict[str, tuple[Fields, tuple[bytes, ...], int, str]] = {
+    "old version": ([(VERSION, b"8")], (), 426, ""),
+    "no version": ([], (VERSION,), 426, ""),
+    "two versions": ([(VERSION, b"13"), (VERSION, b"13")], (), 426, ""),
+    "subprotocol that is no token": ([(PROTOCOL, b"a b")], (), 400, "RFC 6455"),
+    "subprotocol twice": ([(PROTOCOL, b"a, a")], (), 400, "RFC 6455"),
+    "extension without a name": ([(b"sec-websocket-extensions", b"; a=1")], (), 400, "RFC"),
+}
+REFUSED_UPGRADES: dict[str, tuple[Fields, tuple[bytes, ...], int, str]] = {
+    "no key": ([], (KEYS,), 400, "RFC 6455"),
+    "short key": ([(KEYS, b"c2hvcnQ=")], (), 400, "RFC 6455"),
+    "two keys": ([(KEYS, KEY), (KEYS, KEY)], (), 400, "RFC 6455"),
+    "key of other characters": ([(KEYS, b"!" * 22 + b"==")], (), 400, "RFC 6455"),
+    "no host": ([], (b"host",), 400, "RFC 9112"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_handshake(backend: Backend, name: str) -> None:
     """Refused before the application hears of it, RFC 6455 §4.2.1, §4.4."""
-    request, status, rule = REFUSED[name]
+    refused(backend, *REFUSED[name])
 
+
+@pytest.mark.http1("upgrade")
+@pytest.mark.parametrize("name", REFUSED_UPGRADES)
+def test_bad_upgrade(backend: Backend, name: str) -> None:
+    refused(backend, *REFUSED_UPGRADES[name])
+
+
+def refused(backend: Backend, fields: Fields, without: tuple[bytes, ...], status: int, rule: str) -> None:
     async def scenario(server: InProcess) -> None:
         if status == 400:
             server.log.expect(logging.WARNING, rf"400, .*\({rule}")
         async with peer(server) as client:
-            await client.write(request)
-            response = await client.connection.response()
-            assert response.status == status
-            assert response.field(b"connection") == b"close"
-            assert response.field(b"sec-websocket-version") == (b"13" if status == 426 else None)
-            assert response.field(b"sec-websocket-accept") is None
-            await client.ended()
+            await client.offer("/", *fields, without=without)
+            response = await client.refused(status)
+            assert response.field(VERSION) == (b"13" if status == 426 else None)
 
     serving(backend, Application(never), scenario)
 
@@ -207,6 +221,7 @@ ORDINARY = {
 }
 
 
+@pytest.mark.http1("upgrade")
 @pytest.mark.parametrize("name", ORDINARY)
 def test_no_websocket_handshake_is_an_ordinary_request(backend: Backend, name: str) -> None:
     """RFC 9110 §7.8: a server may ignore an upgrade that it cannot make."""
@@ -220,6 +235,7 @@ def test_no_websocket_handshake_is_an_ordinary_request(backend: Backend, name: s
     serving(backend, Application(never), scenario)
 
 
+@pytest.mark.http1("upgrade")
 def test_mixed_case_and_lists_in_the_handshake(backend: Backend) -> None:
     async def scenario(server: InProcess) -> None:
         async with opened(server, "/", (b"connection", b"keep-alive, UPGRADE"), (b"upgrade", b"WebSocket")) as client:
@@ -256,12 +272,8 @@ def test_close_before_accept_is_403(backend: Backend) -> None:
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade())
-            response = await client.connection.response()
-            assert response.status == 403
-            assert response.field(b"connection") == b"close"
-            assert b"not for you" not in response.body
-            await client.ended()
+            await client.offer()
+            assert b"not for you" not in (await client.refused(403)).body
         assert await app.noted() == disconnect(1006)
 
     serving(backend, app, scenario)
@@ -287,14 +299,12 @@ def test_denial_response(backend: Backend, pieces: int) -> None:
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade())
-            response = await client.connection.response()
-            assert (response.status, response.body) == (401, b"log in\n" * pieces)
+            await client.offer()
+            response = await client.refused(401)
+            assert response.body == b"log in\n" * pieces
             assert response.field(b"www-authenticate") == b"Basic"
             assert response.field(b"x-a") == b"b"
-            assert response.field(b"connection") == b"close"
-            assert response.chunked == (pieces > 1)
-            await client.ended()
+            assert response.streamed == (pieces > 1)
 
     serving(backend, Application(handler), scenario)
 
@@ -308,8 +318,9 @@ def test_denial_that_is_not_finished_is_cut(backend: Backend) -> None:
     async def scenario(server: InProcess) -> None:
         server.log.expect(logging.ERROR, "before the end of the response body")
         async with peer(server) as client:
-            await client.write(upgrade())
-            assert (await client.connection.rest()).endswith(b"\r\n\r\n4\r\nwait\r\n")
+            await client.offer()
+            response = await client.connection.cut()
+            assert (response.status, response.body) == (429, b"wait")
 
     serving(backend, Application(handler), scenario)
 
@@ -321,9 +332,8 @@ def test_frames_sent_to_a_denied_handshake_are_dropped(backend: Backend) -> None
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade() + encode(Op.TEXT, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", mask=False))
-            assert (await client.connection.response()).status == 403
-            await client.ended()
+            await client.offer(behind=encode(Op.TEXT, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", mask=False))
+            await client.refused(403)
 
     serving(backend, Application(handler), scenario)
 
@@ -344,9 +354,8 @@ def test_handshake_that_the_application_does_not_answer_in_time(backend: Backend
         server.log.expect(logging.ERROR, "504, the application did not answer in time")
         server.log.expect(logging.ERROR, "the application was cancelled")
         async with peer(server) as client:
-            await client.write(upgrade())
-            assert (await client.connection.response()).status == 504
-            await client.ended()
+            await client.offer()
+            await client.refused(504)
         assert await app.noted() == "ended"
 
     serving(backend, app, scenario, timeout_request=0.2)
@@ -364,8 +373,7 @@ def test_an_open_websocket_is_not_bound_by_the_request_timeout(backend: Backend)
         server.log.expect(logging.ERROR, "504, the application did not answer in time")
         async with opened(server) as quiet, peer(server) as hanging:
             # A request that starts later runs into its time-out: the WebSocket has outlived the same time.
-            await hanging.write(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert (await hanging.connection.response()).status == 504
+            assert (await hanging.connection.get("/hang")).status == 504
             await quiet.text("still here")
             assert await quiet.message() == "still here"
             await quiet.close()

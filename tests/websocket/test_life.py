@@ -5,18 +5,20 @@ import contextlib
 import gc
 import logging
 import os
-import socket
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.backends import over_both
 from support.inprocess import Backend, InProcess, serving, wait_until
 from support.kernel import descriptors, memory
 
 from swell import Config, Server
 from websocket.applications import Application, Socket, disconnect, echo
-from websocket.peer import Op, opened, peer, upgrade
+from websocket.peer import Op, opened, peer
 
 
 def test_open_websockets_do_not_count_under_limit_concurrency(backend: Backend) -> None:
@@ -39,12 +41,11 @@ def serving_to_the_end(
     """For scenarios that end the server: it runs beside the one that `serving` starts, on the same loop and log."""
 
     async def around(outer: InProcess) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setblocking(False)
-            server = Server(Config.make(app, lifespan="off", access_log=False, **options))
+        with tempfile.TemporaryDirectory() as directory, backend.listener(Path(directory)) as listener:
+            server = Server(Config.make(app, lifespan="off", access_log=False, **backend.options, **options))
             serve = asyncio.ensure_future(server.serve([listener]))
             await wait_until(lambda: server.started)
-            await scenario(InProcess(server, listener.getsockname(), outer.log))
+            await scenario(InProcess(server, listener.getsockname(), outer.log, backend))
             await serve
             assert app.running == 0
 
@@ -125,7 +126,7 @@ def test_shutdown_is_bounded(backend: Backend, silent: str) -> None:
             assert await app.noted() == "ended"
             assert time.monotonic() - begun < 5
             with contextlib.suppress(ConnectionResetError):
-                await client.connection.reader.read()
+                await client.connection.rest()
 
     serving_to_the_end(backend, app, scenario, timeout_graceful_shutdown=0.3, ws_close_timeout=30)
 
@@ -140,16 +141,16 @@ def test_shutdown_refuses_handshakes_that_are_not_answered_yet(backend: Backend)
 
     async def scenario(server: InProcess) -> None:
         async with peer(server) as client:
-            await client.write(upgrade())
+            await client.offer()
             assert await app.noted() == "offered"
             server.server.should_exit = True
-            assert (await client.connection.response()).status == 503
-            await client.ended()
+            await client.refused(503)
             assert await app.noted() == disconnect(1006)
 
     serving_to_the_end(backend, app, scenario)
 
 
+@over_both
 def test_two_thousand_websockets_leave_nothing_behind(backend: Backend) -> None:
     """Descriptors, tasks and memory are the same after 2,000 connections, however they ended."""
 

@@ -14,25 +14,7 @@ from websocket.applications import Application, Socket, echo
 from websocket.peer import Op, encode, opened
 
 MIB = 1 << 20
-
-
-async def flood(writer: asyncio.StreamWriter, piece: bytes) -> int:
-    """Writes until the server's side takes nothing more for a while; returns how many bytes that was.
-
-    The "while" is a condition, not a guess: the server reads on the same loop, so it had its turn a thousand times.
-    """
-    written = 0
-    transport = writer.transport
-    while True:
-        writer.write(piece)
-        written += len(piece)
-        for _ in range(1000):
-            if transport.get_write_buffer_size() == 0:
-                break
-            await asyncio.sleep(0)
-        else:
-            return written
-        assert written < 256 * MIB, "the server takes everything"
+MOST = 256 * MIB
 
 
 @pytest.mark.parametrize(("size", "message"), [(1000, 1000), (1000, 1001), (1000, 1 << 40)])
@@ -113,7 +95,7 @@ def test_ping_flood_to_a_peer_that_reads_nothing(backend: Backend) -> None:
         async with opened(server) as client:
             client.connection.pause_reading()
             before = memory(os.getpid())
-            await flood(client.connection.writer, encode(Op.PING, bytes(125)) * 500)
+            await client.connection.flood(encode(Op.PING, bytes(125)) * 500, MOST)
             assert memory(os.getpid()) - before < 8 * MIB
             client.reset()
 
@@ -139,11 +121,11 @@ def test_queue_limit_pauses_reading(backend: Backend) -> None:
         async with opened(server) as client:
             frame = encode(Op.BINARY, bytes(50_000))
             received = server.engine.stats()["bytes_received"]
-            written = await flood(client.connection.writer, frame * 20)
+            written = await client.connection.flood(frame * 20, MOST)
             # Four messages, and one buffer of what follows them.
             assert server.engine.stats()["bytes_received"] - received < 4 * 50_000 + 400_000
             gate.set()
-            await client.connection.writer.drain()
+            await client.connection.drain()
             await client.close()
             assert await client.closed() == (1000, "")
             assert await app.noted() == written // len(frame)
@@ -165,7 +147,7 @@ def test_large_messages_pause_reading_before_the_queue_is_full(backend: Backend)
     async def scenario(server: InProcess) -> None:
         async with opened(server) as client:
             received = server.engine.stats()["bytes_received"]
-            await flood(client.connection.writer, encode(Op.BINARY, bytes(700_000)))
+            await client.connection.flood(encode(Op.BINARY, bytes(700_000)), MOST)
             assert server.engine.stats()["bytes_received"] - received < 2 * 700_000 + 400_000
             gate.set()
             await client.close()

@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 import websockets
+from support.backends import over_tcp
 from support.inprocess import Backend, InProcess, serving
 
 from websocket.applications import Application, Socket, echo
@@ -19,6 +20,7 @@ def url(server: InProcess) -> str:
     return f"ws://127.0.0.1:{server.address[1]}/"
 
 
+@over_tcp
 @pytest.mark.parametrize("compression", ["deflate", None])
 def test_echo_with_an_independent_client(backend: Backend, compression: str | None) -> None:
     async def scenario(server: InProcess) -> None:
