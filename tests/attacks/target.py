@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ class Target:
         self.server = server
         self.address = server.address
         self.worker = server.worker
+        #: Where a test leaves what it has measured.
+        self.record: Callable[[str, object], None] = lambda name, value: None
 
     def get(self, path: str, *fields: str) -> raw.Response:
         return raw.get(self.address, path, fields)

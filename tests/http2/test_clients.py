@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 from support.certificates import authority, client_context, own_directory, server_files
@@ -56,7 +56,10 @@ def test_curl(origin: str) -> None:
     assert run(*curl, "--data-binary", "x" * 100_000, f"{origin}/stream-echo") == "x" * 100_000
 
 
-def test_httpx(origin: str) -> None:
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_httpx(origin: str, library: str) -> None:
+    httpx = importlib.import_module(library)
+
     async def scenario() -> None:
         verify = client_context(alpn=())
         async with httpx.AsyncClient(http1=False, http2=True, verify=verify, timeout=SECONDS) as client:
@@ -65,6 +68,13 @@ def test_httpx(origin: str) -> None:
                 assert (answer.http_version, answer.content) == ("HTTP/2", b"%d" % n * 999)
 
     asyncio.run(scenario())
+
+
+def test_h2load(origin: str) -> None:
+    """Thirty-two connections of thirty-two streams: everything is answered, nothing is reset."""
+    said = run("h2load", "-n", "4096", "-c", "32", "-m", "32", f"{origin}/large?100")
+    assert "4096 succeeded, 0 failed, 0 errored, 0 timeout" in said, said
+    assert "status codes: 4096 2xx" in said, said
 
 
 NODE = """

@@ -89,6 +89,19 @@ def test_nobody_has_to_show_one_where_it_is_optional(demand: str) -> None:
     assert (told["client_cert_chain"], told["client_cert_name"], told["client_cert_error"]) == ([], None, None)
 
 
+def test_fields_do_not_pass_for_a_certificate() -> None:
+    """What a proxy that ends TLS would say in fields, a client may say, too: they are fields and nothing more."""
+
+    async def scenario(server: InProcess) -> None:
+        names = (b"ssl-client-cert", b"x-ssl-client-subject-dn", b"x-forwarded-client-cert", b"client-cert")
+        async with server.connect() as client:
+            response = await client.get(fields=[(name, b"CN=root") for name in names])
+        told = json.loads(response.body)
+        assert (told["client_cert_chain"], told["client_cert_name"], told["client_cert_error"]) == ([], None, None)
+
+    serving(TLS, say, scenario, ssl_ca_certs=authorities(), ssl_cert_reqs="optional")
+
+
 def test_who_must_show_one_and_does_not_is_refused() -> None:
     with pytest.raises((ssl.SSLError, ConnectionError), match=r"CERTIFICATE_REQUIRED|certificate required"):
         ask(None, ssl_cert_reqs="required")
