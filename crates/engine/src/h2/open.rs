@@ -29,6 +29,11 @@ pub(super) fn open(inner: &mut Inner, parent: Key, request: Request<RecvStream>,
     else {
         return;
     };
+    if request.uri().scheme_str().is_some_and(str::is_empty) {
+        // RFC 9113 §8.3.1: the crate lets it pass.
+        respond.send_reset(Reason::PROTOCOL_ERROR);
+        return inner.mark_dirty(parent);
+    }
     h2.begun += 1;
     stats.h2_streams += 1;
     let last = h2.begun == options.streams_max;
