@@ -1,9 +1,9 @@
 """What it costs to look: CPU of a GET with everything watching, and with nothing. ``python bench/observed.py --help``.
 
-Three servers take turns on one core: `swell.Server` alone, which has neither parent nor scoreboard; `swell serve`,
-which counts and can be asked; and that with the admin address, two pages open on the dashboard's live data, a scrape
-of `/metrics` each second and the watch for slow turns. All processes of a server are counted, the parent's, too.
-Whoever looks runs on the client's core.
+Servers take turns on one core: `swell.Server` alone, which has neither parent nor scoreboard; `swell serve`, which
+counts and can be asked; that with the admin address, two pages open on the dashboard's live data, a scrape of
+`/metrics` each second and the watch for slow turns; and that with an access log, which goes to a file. All processes of
+a server are counted, the parent's, too. Whoever looks runs on the client's core.
 """
 
 import argparse
@@ -12,10 +12,11 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from rig import environment, load, machine, scenarios, servers
 from rig.environment import APPS, VENV, RigError, say
@@ -23,7 +24,17 @@ from rig.servers import BY_NAME, Server, with_admin
 from rig.watchers import Watchers
 
 RESULTS = Path(__file__).resolve().parent / "results"
-ALLOWED = 1.05
+WATCHED_AT_MOST = 1.05
+"""CPU of everything on, to that of everything off."""
+LOGGED_AT_LEAST = 0.9
+"""Throughput with the access log, to that without."""
+
+
+class Figures(NamedTuple):
+    """Of one window."""
+
+    cpu_us: float
+    per_second: float
 
 
 def _bare(app: str, port: int, directory: Path) -> Sequence[str | Path]:
@@ -34,6 +45,14 @@ def _plain(app: str, port: int, directory: Path) -> Sequence[str | Path]:
     return [*BY_NAME["swell-uvloop"].command(app, port, directory), "--slow-callback", "off"]
 
 
+def _logged(form: str) -> Callable[[str, int, Path], Sequence[str | Path]]:
+    def command(app: str, port: int, directory: Path) -> Sequence[str | Path]:
+        options = ["--host", servers.HOST, "--port", str(port), "--loop", "uvloop", "--slow-callback", "off"]
+        return [VENV / "bin/swell", app, *options, "--log-format", form]
+
+    return command
+
+
 def variants(admin: int) -> list[Server]:
     """What is compared. `admin` is the port of the admin address."""
     watched = with_admin(BY_NAME["swell-uvloop"], admin)
@@ -41,6 +60,8 @@ def variants(admin: int) -> list[Server]:
         Server("bare", "`swell.Server` alone: everything off", _bare),
         Server("serve", "`swell serve`, nobody looks", _plain),
         replace(watched, name="watched", title="`swell serve`, everything on and looked at"),
+        Server("text", "`swell serve` with an access log", _logged("text")),
+        Server("json", "`swell serve` with an access log as JSON", _logged("json")),
     ]
 
 
@@ -64,13 +85,14 @@ def main() -> int:
     except RigError as error:
         say(f"bench/observed.py: {error}")
         return 1
-    medians = {name: statistics.median(values) for name, values in found.items()}
+    medians = {name: Figures(*map(statistics.median, zip(*rounds, strict=True))) for name, rounds in found.items()}
     print(table(medians, compared))
     if not given.no_store:
         now = datetime.now(UTC)
         commit = machine.commit()
         path = RESULTS / f"observed-{now:%Y-%m-%d-%H%M%S}-{str(commit['commit'])[:10]}.json"
-        kept = {"at": now.isoformat(), "machine": machine.describe(), **commit, "cpu_us": found, "medians": medians}
+        rounds = {name: [each._asdict() for each in windows] for name, windows in found.items()}
+        kept = {"at": now.isoformat(), "machine": machine.describe(), **commit, "rounds": rounds}
         path.write_text(json.dumps(kept, indent=1) + "\n")
         say(f"kept: {path.name}")
     return 0
@@ -78,10 +100,10 @@ def main() -> int:
 
 def measure(
     compared: list[Server], admin: int, server_core: int, client_core: int, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """CPU µs per request of each variant, a figure per round."""
+) -> dict[str, list[Figures]]:
+    """What each variant needed, round by round."""
     scenario = scenarios.BY_NAME["get"]
-    found: dict[str, list[float]] = {variant.name: [] for variant in compared}
+    found: dict[str, list[Figures]] = {variant.name: [] for variant in compared}
     with contextlib.ExitStack() as stack:
         up = []
         for variant in compared:
@@ -98,20 +120,30 @@ def measure(
                 one.freeze()
                 if watchers:
                     watchers.check(seconds)
-                found[one.server.name].append(result.server_cpu_us)
+                found[one.server.name].append(Figures(result.server_cpu_us, result.per_second))
                 say(f"  {one.server.title}: {result.server_cpu_us:.2f} µs, {result.per_second:,.0f}/s")
     return found
 
 
-def table(medians: dict[str, float], compared: list[Server]) -> str:
+def table(medians: dict[str, Figures], compared: list[Server]) -> str:
     """In Markdown, with the ratios, and whether what was set out to is reached."""
-    lines = ["| GET 13 B, uvloop | CPU µs | ratio |", "|---|---:|---:|"]
+    bare, serve = medians["bare"], medians["serve"]
+    lines = ["| GET 13 B, uvloop | CPU µs | of everything off | per second |", "|---|---:|---:|---:|"]
     for variant in compared:
-        ratio = medians[variant.name] / medians["bare"]
-        lines.append(f"| {variant.title} | {medians[variant.name]:.2f} | {ratio:.3f} |")
-    ratio = medians["watched"] / medians["bare"]
-    verdict = "reached" if ratio <= ALLOWED else "MISSED"
-    return "\n".join([*lines, "", f"{verdict}: everything on, {ratio:.3f} of everything off (≤ {ALLOWED})"])
+        cpu, rate = medians[variant.name]
+        lines.append(f"| {variant.title} | {cpu:.2f} | {cpu / bare.cpu_us:.3f} | {rate:,.0f} |")
+    watched = medians["watched"].cpu_us / bare.cpu_us
+    lines += ["", verdict(watched <= WATCHED_AT_MOST, f"everything on, {watched:.3f} of the CPU (≤ {WATCHED_AT_MOST})")]
+    for name in ("text", "json"):
+        logged = medians[name].per_second / serve.per_second
+        said = f"access log as {name}, {logged:.3f} of the throughput without (≥ {LOGGED_AT_LEAST})"
+        lines.append(verdict(logged >= LOGGED_AT_LEAST, said))
+    return "\n".join(lines)
+
+
+def verdict(reached: bool, what: str) -> str:
+    """A line for one aim."""
+    return f"{'reached' if reached else 'MISSED'}: {what}"
 
 
 if __name__ == "__main__":
