@@ -25,6 +25,7 @@ from support.kernel import wait_until
 from swell._core import Engine, forward_inbox
 
 WORKERS = 4
+ATTEMPTS = 20
 
 
 @pytest.fixture(autouse=True)
@@ -319,11 +320,17 @@ def test_no_descriptor_is_left_of_connections_that_moved(tmp_path: Path) -> None
     with fleet(tmp_path, 2, [listening()]) as workers:
 
         def load() -> list[int]:
-            clients, slots = workers.at_once(300)
-            assert set(slots) == {0, 1}
-            for client in clients:
-                client.close()
-            workers.wait_quiet(0)
+            # Where one of them does not get a processor in time, the other takes all.
+            used: set[int] = set()
+            for _ in range(ATTEMPTS):
+                clients, slots = workers.at_once(300)
+                used.update(slots)
+                for client in clients:
+                    client.close()
+                workers.wait_quiet(0)
+                if used == {0, 1}:
+                    break
+            assert used == {0, 1}
             return [worker.tell("stats", "stats")["descriptors"] for worker in workers.workers.values()]
 
         assert load() == load() == load()
