@@ -172,6 +172,28 @@ def test_a_stalled_handshake_is_ended_in_time(backend: Backend, begun: bool) -> 
     serving(backend, ok, scenario, timeout_handshake=0.3)
 
 
+def test_a_handshake_that_has_begun_is_served_although_the_server_ends(backend: Backend) -> None:
+    async def scenario(server: InProcess) -> None:
+        reader, writer = await asyncio.open_connection(*server.address)
+        peer = Peer()
+        hello = peer.hello()
+        writer.write(hello[:50])
+        async with server.connect() as idle:
+            assert (await idle.get()).status == 200
+            server.server.should_exit = True
+            assert await idle.rest() == b""  # the end has begun
+        writer.write(hello[50:])
+        await peer.shake_hands(reader, writer)
+        peer.tls.write(HTTP1)
+        writer.write(peer.outgoing.read())
+        said = await peer.read(reader)
+        assert said.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in said
+        await leave(writer)
+
+    serving(backend, ok, scenario)
+
+
 def test_who_goes_away_in_the_middle_is_counted(backend: Backend) -> None:
     async def scenario(server: InProcess) -> None:
         reader, writer = await asyncio.open_connection(*server.address)
