@@ -289,6 +289,35 @@ def test_100_continue_is_sent_by_the_first_receive_and_not_before(backend: Backe
     talk(backend, app, conversation)
 
 
+def test_100_continue_does_not_wait_for_anything_else_to_happen(backend: Backend) -> None:
+    asked: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await go.wait()
+        before = running.engine.stats()["bytes_sent"]
+        receiving = asyncio.ensure_future(receive())
+        for _ in range(20):  # turns of the loop, in which no byte comes and no timer fires
+            await asyncio.sleep(0)
+        asked.append(running.engine.stats()["bytes_sent"] > before)
+        await answer(send, (await receiving)["body"])
+
+    running: InProcess
+    go = asyncio.Event()
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        nonlocal running
+        running = server
+        await client.begin(fields=[(b"expect", b"100-continue")], length=3)
+        await wait_until(lambda: server.engine.active == 1)
+        go.set()
+        assert (await client.head()).status == 100
+        await client.send_body(b"yes")
+        assert (await client.response()).body == b"yes"
+
+    talk(backend, app, conversation)
+    assert asked == [True]
+
+
 def test_an_answer_without_receive_sends_no_100_and_closes(backend: Backend) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, b"no", 403)
