@@ -122,9 +122,11 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
             }
             body.continue_owed = false;
             conn.put_interim(response::CONTINUE);
+            let stream = conn.parent.is_some();
             inner.board.iter().for_each(|board| board.responded(100));
             lifecycle::flush(inner, link.key);
-            return (Found::Nothing, false);
+            // What a stream flushes leaves with its parent, which may be outside of a turn.
+            return (Found::Nothing, stream);
         }
         (if readable { Found::Pull } else { Found::Nothing }, false)
     });
