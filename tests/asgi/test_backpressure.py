@@ -167,6 +167,27 @@ def test_reading_stops_while_the_application_does_not_read(backend: Backend) -> 
     serving(backend, app, scenario)
 
 
+def test_an_upload_goes_on_as_the_application_takes_it(backend: Backend) -> None:
+    """Also through the smallest window, thirty times over, when nothing else happens on the connection."""
+    total = 30 * len(PIECE)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        more, taken = True, 0
+        while more:
+            message = await receive()
+            taken += len(message["body"])
+            more = message["more_body"]
+            await asyncio.sleep(0.001)
+        await answer(send, b"%d" % taken)
+
+    async def scenario(server: InProcess) -> None:
+        async with server.connect() as client:
+            await pour(client, [0], total)
+            assert (await client.response()).body == b"%d" % total
+
+    serving(backend, app, scenario, h2_stream_window=65_535)
+
+
 def test_reading_stops_at_each_pause_of_the_application(backend: Backend) -> None:
     """Every message it takes lets in a bounded amount more, not the rest."""
     steps: asyncio.Queue[int] = asyncio.Queue()
