@@ -158,13 +158,14 @@ impl Stream {
         }
     }
 
-    /// The client may send as much again as was taken over.
-    pub(crate) fn release(&mut self) {
+    /// The client may send as much again as was taken over. False when that was nothing.
+    pub(crate) fn release(&mut self) -> bool {
         let bytes = std::mem::take(&mut self.unreleased);
         if bytes > 0 {
             // An error means that the stream is over; then nobody needs room.
             let _ = self.body.flow_control().release_capacity(bytes);
         }
+        bytes > 0
     }
 
     /// When the client has reset the stream, its reason; `Some(None)` when the connection is lost. Otherwise the stream's

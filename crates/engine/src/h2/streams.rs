@@ -122,13 +122,15 @@ fn next(inner: &mut Inner, key: Key) -> Option<Received> {
     Some(received)
 }
 
-/// The application has taken what came on the stream: the client may send as much again.
-pub(crate) fn release(inner: &mut Inner, key: Key) {
+/// The application has taken what came on the stream: the client may send as much again. True when it is to be told.
+pub(crate) fn release(inner: &mut Inner, key: Key) -> bool {
     if let Some(Conn { carrier: Carrier::Stream(stream), parent: Some(parent), .. }) = inner.conns.get_mut(key) {
-        stream.release();
+        let released = stream.release();
         let parent = *parent;
         inner.mark_dirty(parent);
+        return released;
     }
+    false
 }
 
 /// What was given to the stream's connection so far leaves, before the stream is cut.

@@ -103,14 +103,13 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
             let was_full = body.buffered >= BODY_HIGH;
             body.finished = done;
             let piece = body.take(py);
-            if conn.parent.is_some() {
-                h2::release(inner, link.key);
-            }
+            // The window leaves with the parent of a stream, which may be outside of a turn.
+            let released = conn.parent.is_some() && h2::release(inner, link.key);
             let resume = was_full && !done && readable;
             if resume {
                 inner.again.push(link.key);
             }
-            return (Found::Body(piece, !done), resume);
+            return (Found::Body(piece, !done), resume || released);
         }
         if dismissed {
             return (Found::Disconnected, false);
