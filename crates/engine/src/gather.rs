@@ -3,13 +3,13 @@
 //! A peer that is asleep is woken by the first answer; those that follow at once find it awake. Answers that leave one by
 //! one, each after the next request's application has run, wake it for each: on a loopback or behind a proxy that is more
 //! than a tenth of what a small request costs. So when several connections are ready, what they produce waits for the
-//! others, for a tenth of a millisecond.
+//! others, for 0.3 ms at most.
 //!
 //! An application that blocks the loop would make those wait that are done already. Where a step has been slow, answers
-//! leave one by one for the next tenth of a second. Used by `turn.rs` and `http/read.rs`.
+//! leave one by one for the next 100 ms. Used by `turn.rs` and `http/read.rs`.
 
 /// So long an answer waits for others.
-const WAIT_NS: u64 = 100_000;
+const WAIT_NS: u64 = 300_000;
 /// A step that takes longer is slow. It may have kept others' answers waiting, which must not happen again soon.
 const SLOW_NS: u64 = 500_000;
 const CAREFUL_NS: u64 = 100_000_000;
@@ -93,9 +93,9 @@ mod tests {
     #[test]
     fn quick_steps_leave_together_and_in_time() {
         let mut gathering = Gathering::default();
-        gathering.begin(30, 0);
-        let due: Vec<u64> = (1..=30).filter(|at| gathering.is_due(at * 10 * MICROSECOND)).collect();
-        assert_eq!(due, [10, 20, 30]);
+        gathering.begin(64, 0);
+        let due: Vec<u64> = (1..=64).filter(|at| gathering.is_due(at * 10 * MICROSECOND)).collect();
+        assert_eq!(due, [30, 60]);
         assert!(gathering.is_on());
     }
 
