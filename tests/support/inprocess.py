@@ -220,8 +220,11 @@ async def _serve(
                         await serve
                     running = InProcess(server, listener.getsockname(), log, backend)
                     result = await scenario(running)
-                    assert not serve.done(), "the server ended by itself"
-                    await running.wait_idle()
+                    if server.should_exit:  # the scenario's doing
+                        await serve
+                    else:
+                        assert not serve.done(), "the server ended by itself"
+                        await running.wait_idle()
             except TimeoutError as error:
                 raise AssertionError(f"the scenario did not end in time; log: {log.records}") from error
             finally:
