@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-# A shell starts background jobs with Ctrl-C ignored, which servers would inherit.
+# A shell starts background jobs with Ctrl-C ignored, nohup(1) with SIGHUP, which servers would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,6 +50,37 @@ def test_numbers_from_before_the_worker_go_along(store: Store) -> None:
     assert found["test_took", ()] == [2, 2, 1, pytest.approx(13.1)]
 
 
+def test_a_member_that_is_being_made_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    values.attach(store, 0)
+    counter = Counter("test_making", "Made.", ["a"])
+    made, begun, go_on = Counter._make, threading.Event(), threading.Event()
+
+    def slowly(self: Counter, labels: list[tuple[str, str]]) -> values.Value:
+        begun.set()
+        assert go_on.wait(20)
+        return made(self, labels)
+
+    monkeypatch.setattr(Counter, "_make", slowly)
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            counter.labels("x").inc()
+        except ValueError as error:
+            errors.append(error)
+
+    first, second = threading.Thread(target=work), threading.Thread(target=work)
+    first.start()
+    assert begun.wait(20)
+    second.start()
+    second.join(0.2)  # without the wait it is over at once
+    go_on.set()
+    first.join()
+    second.join()
+    assert errors == []
+    assert entries(store)["test_making", ("x",)] == [2]
+
+
 def test_threads_lose_nothing(store: Store) -> None:
     values.attach(store, 0)
     counter = Counter("test_threads", "Threads.", ["a"])

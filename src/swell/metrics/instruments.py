@@ -7,6 +7,7 @@ bounded; what comes beyond is counted together under `_OTHER`, so that a label m
 from __future__ import annotations
 
 import re
+import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,9 @@ MEMBERS_AT_MOST = 1000
 OTHER = "_OTHER"
 # OpenTelemetry's advice for durations in seconds.
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+# One member is made at a time; before `LOCK`, never within it.
+_MAKING = threading.Lock()
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
@@ -63,13 +67,14 @@ class _Metric:
     def _member(self, texts: tuple[str, ...]) -> Self:
         if len(self._members) >= MEMBERS_AT_MOST:
             texts = (OTHER,) * len(texts)
-        with LOCK:
+        with _MAKING:
             member = self._members.get(texts)
-            if member is not None:
-                return member
-            member = self._members[texts] = object.__new__(type(self))
-            member.__dict__.update(self.__dict__, label_names=(), _members={})
-        member._value = member._make(list(zip(self.label_names, texts, strict=True)))
+            if member is None:
+                member = object.__new__(type(self))
+                member.__dict__.update(self.__dict__, label_names=(), _members={})
+                member._value = member._make(list(zip(self.label_names, texts, strict=True)))
+                # Others take it from there without asking.
+                self._members[texts] = member
         return member
 
     def _make(self, labels: list[tuple[str, str]]) -> Value:
