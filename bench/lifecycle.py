@@ -15,8 +15,8 @@ from typing import Any
 BENCH = Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCH.parent / "tests"))  # the steady load
 
-from rig import environment, lifecycle, machine, many, report  # noqa: E402
-from rig.environment import RigError, say  # noqa: E402
+from rig import environment, lifecycle, machine, many, report  # noqa: E402 - the load of the tests is above
+from rig.environment import RigError, say  # noqa: E402 - the load of the tests is above
 
 RESULTS = BENCH / "results"
 PEERS = "uvicorn", "uvloop", "httptools", "gunicorn", "granian", "swell", "fastapi", "python"

@@ -6,24 +6,20 @@ counts and can be asked; that with the admin address, two pages open on the dash
 a server are counted, the parent's, too. Whoever looks runs on the client's core.
 """
 
-import argparse
 import contextlib
-import json
 import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from rig import environment, load, machine, scenarios, servers
+from rig import environment, load, machine, scenarios, servers, short
 from rig.environment import APPS, VENV, RigError, say
 from rig.servers import BY_NAME, Server, with_admin
 from rig.watchers import Watchers
 
-RESULTS = Path(__file__).resolve().parent / "results"
 WATCHED_AT_MOST = 1.05
 """CPU of everything on, to that of everything off."""
 LOGGED_AT_LEAST = 0.9
@@ -67,12 +63,7 @@ def variants(admin: int) -> list[Server]:
 
 def main() -> int:
     """Measures, prints the table, keeps the result."""
-    parser = argparse.ArgumentParser(prog="bench/observed.py", description="Measure what being watched costs.")
-    parser.add_argument("--rounds", type=int, default=5, help="turns per server (5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a measured window (3)")
-    parser.add_argument("--no-build", action="store_true", help="measure the Swell that bench/.venv holds already")
-    parser.add_argument("--no-store", action="store_true", help="do not keep the result")
-    given = parser.parse_args()
+    given = short.parse("observed", "Measure what being watched costs.", rounds=5)
     try:
         environment.prepare_python(fresh=False)
         environment.prepare_load()
@@ -88,13 +79,8 @@ def main() -> int:
     medians = {name: Figures(*map(statistics.median, zip(*rounds, strict=True))) for name, rounds in found.items()}
     print(table(medians, compared))
     if not given.no_store:
-        now = datetime.now(UTC)
-        commit = machine.commit()
-        path = RESULTS / f"observed-{now:%Y-%m-%d-%H%M%S}-{str(commit['commit'])[:10]}.json"
         rounds = {name: [each._asdict() for each in windows] for name, windows in found.items()}
-        kept = {"at": now.isoformat(), "machine": machine.describe(), **commit, "rounds": rounds}
-        path.write_text(json.dumps(kept, indent=1) + "\n")
-        say(f"kept: {path.name}")
+        short.keep("observed", rounds=rounds)
     return 0
 
 

@@ -5,7 +5,6 @@ traces that are sampled and sent to a receiver. What is quoted is CPU time of th
 clients have another core. What being watched all the time costs is measured by `observed.py`.
 """
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -17,16 +16,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from rig import environment, load, machine, procs, servers
+from rig import environment, load, machine, procs, servers, short
 from rig.environment import PYTHON, VENV, RigError, say
 from rig.scenarios import BY_NAME as SCENARIOS
 from rig.servers import HOST, Running
 
-RESULTS = Path(__file__).resolve().parent / "results"
 WORKERS, ROUTES, CONNECTIONS, SCRAPES, RELOADS = 16, 60, 320, 200, 4
 READY_SECONDS = 60.0
 
@@ -51,12 +48,7 @@ VARIANTS = (
 
 def main() -> int:
     """Measures, prints, keeps the result."""
-    parser = argparse.ArgumentParser(prog="bench/scrape.py", description="Measure scrapes and traces.")
-    parser.add_argument("--rounds", type=int, default=5, help="turns per variant (5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a measured window (3)")
-    parser.add_argument("--no-build", action="store_true", help="measure the Swell that bench/.venv holds already")
-    parser.add_argument("--no-store", action="store_true", help="do not keep the result")
-    given = parser.parse_args()
+    given = short.parse("scrape", "Measure scrapes and traces.", rounds=5)
     try:
         environment.prepare_python(fresh=False)
         environment.prepare_swell(None, not given.no_build)
@@ -73,11 +65,7 @@ def main() -> int:
         return 1
     print(report(scrape, requests))
     if not given.no_store:
-        now, commit = datetime.now(UTC), machine.commit()
-        path = RESULTS / f"scrape-{now:%Y-%m-%d-%H%M%S}-{str(commit['commit'])[:10]}.json"
-        kept = {"at": now.isoformat(), "machine": machine.describe(), **commit, "scrape": scrape, "requests": requests}
-        path.write_text(json.dumps(kept, indent=1) + "\n")
-        say(f"kept: {path.name}")
+        short.keep("scrape", scrape=scrape, requests=requests)
     return 0
 
 

@@ -4,9 +4,7 @@ The servers take turns on one core, the clients (h2load, `openssl s_time`, this 
 is ECDSA P-256, every handshake is a full one, and what is quoted is the server's CPU time.
 """
 
-import argparse
 import contextlib
-import json
 import os
 import re
 import socket
@@ -17,15 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rig import environment, machine, procs, servers
+from rig import environment, machine, procs, servers, short
 from rig.environment import RigError, say
 from rig.servers import BY_NAME, Running, Server, trusting
 
-RESULTS = Path(__file__).resolve().parent / "results"
 NAMES = ("swell-uvloop", "uvicorn", "nginx")
 HTTP2 = ("swell-uvloop", "nginx")
 CONNECTIONS = 32
@@ -51,12 +47,7 @@ class Row:
 
 def main() -> int:
     """Measures, prints the table, keeps the result."""
-    parser = argparse.ArgumentParser(prog="bench/tls.py", description="Measure TLS beside uvicorn and nginx.")
-    parser.add_argument("--rounds", type=int, default=3, help="turns per server (3)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a measured window (3)")
-    parser.add_argument("--no-build", action="store_true", help="measure the Swell that bench/.venv holds already")
-    parser.add_argument("--no-store", action="store_true", help="do not keep the result")
-    given = parser.parse_args()
+    given = short.parse("tls", "Measure TLS beside uvicorn and nginx.", rounds=3)
     try:
         prepare(build=not given.no_build)
         server_core, client_core = machine.choose_cores(None, None)
@@ -69,12 +60,7 @@ def main() -> int:
     medians = {row: {name: statistics.median(values) for name, values in each.items()} for row, each in found.items()}
     print(table(medians, everyone))
     if not given.no_store:
-        now = datetime.now(UTC)
-        commit = machine.commit()
-        path = RESULTS / f"tls-{now:%Y-%m-%d-%H%M%S}-{str(commit['commit'])[:10]}.json"
-        kept = {"at": now.isoformat(), "machine": machine.describe(), **commit, "values": found, "medians": medians}
-        path.write_text(json.dumps(kept, indent=1) + "\n")
-        say(f"kept: {path.name}")
+        short.keep("tls", values=found, medians=medians)
     return 0
 
 
@@ -243,12 +229,13 @@ def beside_handshakes(server: Running, core: int, seconds: float) -> float:
 
 
 ROWS = (
+    # First: later ones would reuse the memory of earlier connections.
+    Row("idle", "1,000 idle TLS connections, bytes each", idle),
     Row("get", "TLS 1.3 keep-alive GET, CPU µs per request", requests),
     Row("h2", f"HTTP/2 over TLS 1.3 GET, {CONNECTIONS} × {STREAMS} streams, CPU µs per request", streams, HTTP2),
     Row("handshake", "TLS 1.3 full handshake, CPU µs per connection", handshakes),
     Row("handshakes", f"TLS 1.3 full handshakes per second, {CLIENTS} clients on one core", handshake_rate),
     Row("beside", "a keep-alive GET while four clients make handshakes only: 99th percentile, µs", beside_handshakes),
-    Row("idle", "1,000 idle TLS connections, bytes each", idle),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -45,6 +46,14 @@ async def app(scope, receive, send):
 
 OpenPage = Callable[..., Page]
 Serve = Callable[..., AbstractContextManager[tuple[ServerProcess, Admin]]]
+
+
+def ask(server: ServerProcess, path: str, times: int = 1) -> None:
+    connection = http.client.HTTPConnection(*server.address, timeout=20)
+    for _ in range(times):
+        connection.request("GET", path)
+        connection.getresponse().read()
+    connection.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
-
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 from support.server import ServerProcess
 
-from dashboard.conftest import MILLISECONDS, OpenPage, Serve
+from dashboard.conftest import MILLISECONDS, OpenPage, Serve, ask
 
 pytestmark = pytest.mark.timeout(120)
 expect.set_options(timeout=MILLISECONDS)
 
 
-def ask(server: ServerProcess, path: str) -> None:
-    connection = http.client.HTTPConnection(*server.address, timeout=20)
-    connection.request("GET", path)
-    connection.getresponse().read()
-    connection.close()
+def appear(page: Page, rows: Locator, server: ServerProcess, *paths: str) -> None:
+    """Asks for them until there are rows: the tap reaches a worker a moment after the page has asked for it."""
+    for _ in range(60):
+        for path in paths:
+            ask(server, path)
+        if rows.count():
+            return
+        page.wait_for_timeout(250)
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -28,13 +29,7 @@ def test_failing_requests_have_their_ids(serve: Serve, open_page: OpenPage, form
         page = open_page(f"http://127.0.0.1:{admin.port}/")
         expect(page.locator("#log-empty")).to_have_text("Nothing yet.")
         rows = page.locator("#log li")
-        # The tap reaches a worker a moment after the page has asked for it.
-        for _ in range(60):
-            ask(server, "/orders/1")
-            ask(server, "/fail?<i>")
-            if rows.count():
-                break
-            page.wait_for_timeout(250)
+        appear(page, rows, server, "/orders/1", "/fail?<i>")
         row = rows.first
         expect(row).to_contain_text("✕ 500")
         expect(row).to_contain_text("GET /fail?<i>")
@@ -46,12 +41,7 @@ def test_failing_requests_have_their_ids(serve: Serve, open_page: OpenPage, form
         expect(rows).to_have_count(0)
         page.fill("#log-contains", "orders")
         page.press("#log-contains", "Enter")
-        for _ in range(60):
-            ask(server, "/fail")
-            ask(server, "/orders/2")
-            if rows.count():
-                break
-            page.wait_for_timeout(250)
+        appear(page, rows, server, "/fail", "/orders/2")
         expect(rows.first).to_contain_text("GET /orders/2")
         expect(page.locator("#log")).not_to_contain_text("/fail")
 

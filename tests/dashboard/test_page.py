@@ -8,9 +8,7 @@ import json
 import os
 import re
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +16,15 @@ import pytest
 from playwright.sync_api import Page, expect
 from support.certificates import server_files
 from support.http2 import http2
-from support.kernel import wait_until
+from support.kernel import over_and_over, wait_until
 from support.server import ServerProcess
 
-from dashboard.conftest import MILLISECONDS, OpenPage, Serve
+from dashboard.conftest import MILLISECONDS, OpenPage, Serve, ask
 
 TOKEN = "a-token-of-enough-length"
 
 pytestmark = pytest.mark.timeout(180)
 expect.set_options(timeout=MILLISECONDS)
-
-
-def ask(server: ServerProcess, path: str, times: int = 1) -> None:
-    connection = http.client.HTTPConnection(*server.address, timeout=20)
-    for _ in range(times):
-        connection.request("GET", path)
-        connection.getresponse().read()
-    connection.close()
 
 
 def url(port: int) -> str:
@@ -174,22 +164,8 @@ def test_who_may_only_look_sees_no_buttons(serve: Serve, open_page: OpenPage) ->
         expect(page.locator("#profile")).to_be_hidden()
 
 
-@contextmanager
-def busy(server: ServerProcess) -> Iterator[None]:
-    """One request after the other, until the block ends."""
-    ended = threading.Event()
-
-    def run() -> None:
-        while not ended.is_set():
-            ask(server, "/orders/7", 50)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(20)
+def busy(server: ServerProcess) -> AbstractContextManager[None]:
+    return over_and_over(lambda: ask(server, "/orders/7", 50))
 
 
 def test_the_button_makes_a_profile(serve: Serve, open_page: OpenPage) -> None:

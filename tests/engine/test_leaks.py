@@ -126,6 +126,23 @@ def counts(app: object) -> list[int]:
     return [sys.getrefcount(item) for item in watched(app)]
 
 
+async def assert_nothing_stays(
+    server: InProcess, app: object, load: Callable[[InProcess, int], Awaitable[None]], warm_up: int, count: int
+) -> None:
+    """Of `count` rounds of the load, after so many that are not looked at."""
+    await load(server, warm_up)
+    gc.collect()
+    before, objects, memory = counts(app), len(gc.get_objects()), rss_kilobytes()
+    await load(server, count)
+    gc.collect()
+    after, objects_after, memory_after = counts(app), len(gc.get_objects()), rss_kilobytes()
+    # Immortal and hugely shared objects drift a little with whatever else runs; a leak is one a request.
+    drift = {repr(item)[:40]: new - old for item, old, new in zip(watched(app), before, after, strict=True)}
+    assert {name: by for name, by in drift.items() if abs(by) > OBJECTS} == {}
+    assert objects_after - objects <= OBJECTS
+    assert memory_after - memory <= KILOBYTES
+
+
 #: Every kind on both loops, and over HTTP/2, whose client is slow; the paths of bytes that are others also elsewhere.
 PLACES = [
     *((backend, kind, 1) for backend in TCP for kind in KINDS),
@@ -143,17 +160,7 @@ def test_nothing_is_left_of_finished_requests(backend: Backend, kind: str, less:
     requests //= less
 
     async def scenario(server: InProcess) -> None:
-        await load(server, WARM_UP)
-        gc.collect()
-        before, objects, memory = counts(app), len(gc.get_objects()), rss_kilobytes()
-        await load(server, requests)
-        gc.collect()
-        after, objects_after, memory_after = counts(app), len(gc.get_objects()), rss_kilobytes()
-        # Immortal and hugely shared objects drift a little with whatever else runs; a leak is one a request.
-        drift = {repr(item)[:40]: new - old for item, old, new in zip(watched(app), before, after, strict=True)}
-        assert {name: by for name, by in drift.items() if abs(by) > OBJECTS} == {}
-        assert objects_after - objects <= OBJECTS
-        assert memory_after - memory <= KILOBYTES
+        await assert_nothing_stays(server, app, load, WARM_UP, requests)
         stats = server.engine.stats()
         assert (stats["connections"], stats["active"], stats["queued"]) == (0, 0, 0)
 
@@ -189,15 +196,9 @@ def test_nothing_is_left_of_connections(backend: Backend, connections: int, leav
 
     async def scenario(server: InProcess) -> None:
         await load(server, 200)
-        gc.collect()
-        before, objects, memory = counts(app), len(gc.get_objects()), rss_kilobytes()
         files = len(os.listdir("/proc/self/fd"))
-        await load(server, connections)
-        gc.collect()
+        await assert_nothing_stays(server, app, load, 0, connections)
         assert len(os.listdir("/proc/self/fd")) == files
-        assert max(abs(new - old) for old, new in zip(before, counts(app), strict=True)) <= OBJECTS
-        assert len(gc.get_objects()) - objects <= OBJECTS
-        assert rss_kilobytes() - memory <= KILOBYTES
 
     serving(backend, app, scenario, seconds=90)
 
@@ -226,14 +227,7 @@ def test_nothing_is_left_of_streams_that_were_reset() -> None:
             await server.wait_idle()
 
     async def scenario(server: InProcess) -> None:
-        await load(server, 200)
-        gc.collect()
-        before, objects, memory = counts(app), len(gc.get_objects()), rss_kilobytes()
-        await load(server, 2_000)
-        gc.collect()
-        assert max(abs(new - old) for old, new in zip(before, counts(app), strict=True)) <= OBJECTS
-        assert len(gc.get_objects()) - objects <= OBJECTS
-        assert rss_kilobytes() - memory <= KILOBYTES
+        await assert_nothing_stays(server, app, load, 200, 2_000)
 
     serving(HTTP2, app, scenario, seconds=90, h2_max_resets=10_000)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import shutil
@@ -9,14 +10,13 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.kernel import wait_until
+from support.kernel import over_and_over, wait_until
 
 from lifecycle.asking import SECONDS, Told, told
 from swell.telemetry.profile import hottest
@@ -24,23 +24,14 @@ from swell.telemetry.profile import hottest
 
 @contextmanager
 def load(server: Told, path: str) -> Iterator[None]:
-    """One request after the other, until the block ends."""
-    ended = threading.Event()
+    with contextlib.closing(http.client.HTTPConnection(*server.address, timeout=SECONDS)) as connection:
 
-    def run() -> None:
-        connection = http.client.HTTPConnection(*server.address, timeout=SECONDS)
-        while not ended.is_set():
+        def ask() -> None:
             connection.request("GET", path)
             connection.getresponse().read()
-        connection.close()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(SECONDS)
+        with over_and_over(ask):
+            yield
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])

@@ -1,13 +1,15 @@
-"""What Linux says about a process: memory, descriptors, CPU time. And a bounded wait for a condition."""
+"""What Linux says about a process: memory, descriptors, CPU time. A bounded wait for a condition, work meanwhile."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "descriptors", "memory", "peak_memory", "wait_until"]
+__all__ = ["cpu_seconds", "descriptors", "memory", "over_and_over", "peak_memory", "wait_until"]
 
 PATIENCE = 15.0  # seconds; a loaded machine is slow, a broken server never gets there
 
@@ -49,3 +51,21 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.005)
+
+
+@contextmanager
+def over_and_over(act: Callable[[], object]) -> Iterator[None]:
+    """One call after the other, in a thread, until the block ends."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.is_set():
+            act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(PATIENCE)

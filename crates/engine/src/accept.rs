@@ -11,7 +11,6 @@ use crate::conn::{Carrier, Conn, Protocol};
 use crate::core::{level, Core, Inner};
 use crate::handoff::Arrived;
 use crate::io::deadlines::Kind;
-use crate::io::outbuf::OutBuf;
 use crate::io::socket::{self, Address};
 use crate::lifecycle;
 use crate::listener::Role;
@@ -94,26 +93,9 @@ fn begin(py: Python<'_>, core: &Rc<Core>, listener: usize, fd: OwnedFd, peer: Ad
         let trusted = core.settings.trusts(peer.ip());
         let preface = core.settings.expects_preface(peer.ip());
         let key = inner.conns.insert(Conn {
-            carrier: Carrier::Socket(fd),
-            parent: None,
-            peer,
-            listener,
-            client,
-            server,
-            trusted,
             tls: tls.then(|| Box::new(Tls::new())),
-            input: Vec::new(),
-            scan: None,
-            readable: false,
-            out: OutBuf::default(),
-            unsent: 0,
-            dirty: false,
-            refused: false,
-            memo: None,
-            queued_at: None,
-            request_id: None,
-            serial: 0,
             protocol: if preface { Protocol::Preface } else { Protocol::Idle },
+            ..Conn::new(Carrier::Socket(fd), peer, listener, client, server, trusted)
         });
         if inner.poller.add_connection(raw, key.to_bits()).is_err() {
             lifecycle::remove(inner, key);

@@ -60,6 +60,41 @@ pub(crate) struct Conn {
     pub(crate) protocol: Protocol,
 }
 
+impl Conn {
+    /// One of which nothing was read yet.
+    pub(crate) fn new(
+        carrier: Carrier,
+        peer: Address,
+        listener: usize,
+        client: Py<PyAny>,
+        server: Option<Py<PyAny>>,
+        trusted: bool,
+    ) -> Self {
+        Self {
+            carrier,
+            parent: None,
+            peer,
+            listener,
+            client,
+            server,
+            trusted,
+            tls: None,
+            input: Vec::new(),
+            scan: None,
+            readable: false,
+            out: OutBuf::default(),
+            unsent: 0,
+            dirty: false,
+            refused: false,
+            memo: None,
+            queued_at: None,
+            request_id: None,
+            serial: 0,
+            protocol: Protocol::Idle,
+        }
+    }
+}
+
 /// What carries the connection's bytes.
 pub(crate) enum Carrier {
     Socket(OwnedFd),

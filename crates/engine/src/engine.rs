@@ -138,8 +138,10 @@ impl Engine {
             None => Role::Plain,
         };
         let accepting = if accepting { Accepting::Yes } else { Accepting::No };
-        core.with(|inner| inner.scope_size = templates.size(py));
-        core.with(|inner| inner.add_listener(Listener { fd: Some(fd), templates, wildcard, accepting, role }))?;
+        core.with(|inner| {
+            inner.scope_size = templates.size(py);
+            inner.add_listener(Listener { fd: Some(fd), templates, wildcard, accepting, role })
+        })?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod ending;
 mod engine;
 mod expire;
 mod fault;
+mod fixed;
 mod gather;
 mod h2;
 mod handoff;

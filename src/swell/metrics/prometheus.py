@@ -71,7 +71,7 @@ class SharedValue:
 def hook() -> None:
     """Shares the values of prometheus_client, as soon as it is imported. Whoever has set up the library's own
     multiprocess mode gets that."""
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.environ.get("prometheus_multiproc_dir"):  # noqa: SIM112
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.environ.get("prometheus_multiproc_dir"):  # noqa: SIM112 - the library's
         return
     module = sys.modules.get(_MODULE)
     if module is not None:
@@ -81,7 +81,7 @@ def hook() -> None:
 
 
 def _replace(module: ModuleType) -> None:
-    module.ValueClass = SharedValue  # type: ignore[attr-defined]
+    module.ValueClass = SharedValue  # type: ignore[attr-defined]  # of any module
 
 
 class _Finder(importlib.abc.MetaPathFinder):

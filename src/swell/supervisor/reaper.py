@@ -11,10 +11,12 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-__all__ = ["Reaper", "become_subreaper"]
+__all__ = ["Reaper", "become_subreaper", "start_process"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 # Statuses of processes that nobody has asked for yet: the news of a fork may come after the news of its end.
@@ -27,6 +29,15 @@ def become_subreaper() -> bool:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def start_process(command: Sequence[str], descriptors: Sequence[int], **options: Any) -> int:
+    """Starts a process whose end is the reaper's to see, with these descriptors open; `options` are those of
+    `subprocess.Popen`. Returns its pid. Raises `OSError`."""
+    process = subprocess.Popen(command, pass_fds=descriptors, **options)
+    # Nobody is to wait for it by this object.
+    process.returncode = 0
+    return process.pid
 
 
 class Reaper:

@@ -21,7 +21,7 @@ from socket import socket
 
 from swell.config import Config
 from swell.supervisor.crash import describe_end
-from swell.supervisor.reaper import Reaper
+from swell.supervisor.reaper import Reaper, start_process
 from swell.supervisor.witness import Stacks, indented
 from swell.worker.attached import Seat, Wiring
 from swell.worker.channel import Channel, Message
@@ -29,7 +29,7 @@ from swell.worker.child import Parcel
 from swell.worker.process import dump_stacks_on_request, flush_output, leave_ctrl_c_to_the_parent
 from swell.worker.template import run_template
 
-__all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "start_fresh"]
+__all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "python_module", "start_fresh"]
 
 
 # A process that was killed is gone within this time, in seconds, unless the kernel holds it.
@@ -193,11 +193,13 @@ def _start(config: Config, wiring: Wiring, role: str, ends: Sequence[int], *numb
         pickle.dump(parcel, file)
         file.flush()
         file.seek(0)
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-        # -P: the current directory is not to lead the import path while Swell itself is imported.
         words = [role, file.fileno(), *ends, *numbers]
-        command = [sys.executable, *flags, "-P", "-m", "swell.worker.child", *map(str, words)]
-        process = subprocess.Popen(command, pass_fds=(file.fileno(), *ends, *wiring.descriptors))
-    # The reaper waits for it.
-    process.returncode = 0
-    return process.pid
+        command = python_module("swell.worker.child", *map(str, words))
+        return start_process(command, (file.fileno(), *ends, *wiring.descriptors))
+
+
+def python_module(name: str, *words: str, options: Sequence[str] = ()) -> list[str]:
+    """The command that runs a module of Swell in a fresh interpreter with the options of this one, and `options`."""
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    # -P: the current directory is not to lead the import path while Swell itself is imported.
+    return [sys.executable, *flags, *options, "-P", "-m", name, *words]

@@ -23,7 +23,6 @@ import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -35,6 +34,7 @@ from swell.supervisor.handover import VARIABLE, Handover
 from swell.supervisor.inherited import InheritingListeners
 from swell.supervisor.instance import InstanceDirectory
 from swell.supervisor.parent import Parent
+from swell.supervisor.reaper import start_process
 from swell.supervisor.standin import FORWARDED, Line
 from swell.supervisor.systemd import Notifier, Reporter
 from swell.worker.channel import Channel, Message
@@ -182,10 +182,7 @@ class Upgrade:
         environ.pop("WATCHDOG_PID", None)
         command = [sys.executable, *sys.orig_argv[1:]]
         place = self._place if self._place is not None and os.path.isdir(self._place) else None
-        process = subprocess.Popen(command, env=environ, pass_fds=descriptors, cwd=place)
-        # The reaper waits for it.
-        process.returncode = 0
-        return process.pid
+        return start_process(command, descriptors, env=environ, cwd=place)
 
     def _their_reports(self) -> socket.socket | None:
         if self._reports is not None or not self._stays:
@@ -262,7 +259,7 @@ class Upgrade:
         """Addresses that went away refuse connections from now on, instead of letting them wait for our end."""
         board = self._parent.slots.board
         # A worker that still accepts would complain. Nobody tells us that it has stopped, but its slot.
-        while any(board.read(one.seat.slot)["state"] == "ready" for one in self._parent.workers.values()):  # noqa: ASYNC110
+        while any(board.read(one.seat.slot)["state"] == "ready" for one in self._parent.workers.values()):  # noqa: ASYNC110 - see above
             await asyncio.sleep(LOOK_SECONDS)
         for one in self._listeners.sockets:
             if one.fileno() in self._closed:

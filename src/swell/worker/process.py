@@ -80,7 +80,7 @@ def end_process(code: int) -> NoReturn:
     Does what the interpreter does at exit: waits for threads, calls what was registered, writes what is buffered.
     """
     # The interpreter's own way, and multiprocessing's; thread pools hang on it.
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined]  # see above
     atexit._run_exitfuncs()
     flush_output()
     os._exit(code)

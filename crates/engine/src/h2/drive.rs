@@ -146,17 +146,17 @@ pub(crate) fn drive(inner: &mut Inner, key: Key) {
     }
     let outcome = h2.poll(key.index, *draining);
     let mut output = std::mem::take(&mut h2.pipe.borrow_mut().output);
-    if !output.is_empty() {
+    let wrote = !output.is_empty();
+    if wrote {
         conn.out.append(&mut output);
-        if !conn.dirty {
-            conn.dirty = true;
-            inner.dirty.push(key);
-        }
     }
     if output.capacity() > 0 && spare.len() < 64 {
         spare.push(output);
     }
     let mut accepted = std::mem::take(&mut h2.accepted);
+    if wrote {
+        inner.mark_dirty(key);
+    }
     for (request, respond) in accepted.drain(..) {
         open::open(inner, key, request, respond);
     }

@@ -16,7 +16,6 @@ use crate::conn::{Carrier, Conn, Protocol};
 use crate::core::Inner;
 use crate::http::read::{protocol_error, Parsed};
 use crate::io::deadlines::Kind;
-use crate::io::outbuf::OutBuf;
 use crate::io::slots::Key;
 use crate::lifecycle;
 
@@ -74,27 +73,13 @@ pub(super) fn open(inner: &mut Inner, parent: Key, request: Request<RecvStream>,
         }
         Err(error) => fault = Some(error),
     }
+    let server = server.as_ref().map(|server| server.clone_ref(py));
+    let carrier = Carrier::Stream(Box::new(stream));
     let conn = Conn {
-        carrier: Carrier::Stream(Box::new(stream)),
         parent: Some(parent),
-        peer: peer.clone(),
-        listener: *listener,
-        client: client.clone_ref(py),
-        server: server.as_ref().map(|server| server.clone_ref(py)),
-        tls: None,
-        trusted: *trusted,
         input: text,
-        scan: None,
         readable: !ended,
-        out: OutBuf::default(),
-        unsent: 0,
-        dirty: false,
-        refused: false,
-        memo: None,
-        queued_at: None,
-        request_id: None,
-        serial: 0,
-        protocol: Protocol::Idle,
+        ..Conn::new(carrier, peer.clone(), *listener, client.clone_ref(py), server, *trusted)
     };
     let key = conns.insert(conn);
     inner.streams += 1;

@@ -63,21 +63,17 @@ pub(crate) fn resume(py: Python<'_>, core: &Rc<Core>, key: Key) {
 fn resume_one(py: Python<'_>, core: &Rc<Core>, key: Key) {
     let waiting = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
-        Some((std::mem::take(&mut conn.input), conn.parent.is_some()))
+        Some(std::mem::take(&mut conn.input))
     });
-    let Some((waiting, stream)) = waiting else { return };
+    let Some(waiting) = waiting else { return };
     if !waiting.is_empty() {
         let used = process(py, core, key, &waiting);
         keep(core, key, &waiting[used..]);
     }
-    if stream {
-        h2::pull(py, core, key);
-    } else {
-        pull(py, core, key, false);
-    }
+    resume_reading(py, core, key);
 }
 
-/// Reads on for an application that waits for its body.
+/// Reads on, from the socket or from the stream.
 pub(crate) fn resume_reading(py: Python<'_>, core: &Rc<Core>, key: Key) {
     if core.with(|inner| inner.conns.get_mut(key).is_some_and(|conn| conn.parent.is_some())) {
         h2::pull(py, core, key);

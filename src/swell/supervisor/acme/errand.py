@@ -12,7 +12,6 @@ import dataclasses
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from socket import socket
@@ -20,7 +19,8 @@ from socket import socket
 from swell.supervisor.acme.schedule import Fault
 from swell.supervisor.acme.state import Account
 from swell.supervisor.crash import describe_end
-from swell.supervisor.reaper import Reaper
+from swell.supervisor.reaper import Reaper, start_process
+from swell.supervisor.spawn import python_module
 from swell.worker.channel import Channel, Message
 from swell.worker.tls import Challenge
 
@@ -76,13 +76,13 @@ async def run(
     channel, end = Channel.pair()
     try:
         with end:
-            process = _start(order, end)
+            pid = _start(order, end)
     except OSError as error:
         channel.close()
         raise OrderFailed(f"no process could be started: {error.strerror or error}", Fault.UNREACHABLE) from None
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
-    reaper.expect(process.pid, ended.set_result)
+    reaper.expect(pid, ended.set_result)
     heard: asyncio.Queue[Message | None] = asyncio.Queue()
     channel.watch(loop, heard.put_nowait, lambda: heard.put_nowait(None))
     try:
@@ -109,16 +109,13 @@ async def run(
         channel.close()
         if not ended.done():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
 
-def _start(order: Order, end: socket) -> subprocess.Popen[bytes]:
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    command = [sys.executable, *flags, "-W", "ignore", "-P", "-m", "swell.supervisor.acme.client", str(end.fileno())]
+def _start(order: Order, end: socket) -> int:
+    command = python_module("swell.supervisor.acme.client", str(end.fileno()), options=("-W", "ignore"))
     environment = {**os.environ, "REQUESTS_CA_BUNDLE": order.authorities} if order.authorities else None
-    process = subprocess.Popen(command, pass_fds=(end.fileno(),), stdin=subprocess.DEVNULL, env=environment)
-    process.returncode = 0  # the reaper waits for it
-    return process
+    return start_process(command, (end.fileno(),), stdin=subprocess.DEVNULL, env=environment)
 
 
 def _shown(name: str, message: Message) -> Shown:
