@@ -234,8 +234,12 @@ impl Carrier {
 }
 
 impl Conn {
-    /// True when no more may be read for now.
+    /// True when no more may be read for now. The poller may still report a connection that an earlier step of the same
+    /// turn has ended: of it nothing is read any more.
     pub(crate) fn paused(&self) -> bool {
+        if self.carrier.is_gone() {
+            return true;
+        }
         match &self.protocol {
             Protocol::Preface | Protocol::Drain(..) | Protocol::Closing(Closing::Lingering) => false,
             // The next request waits until earlier answers are taken.
