@@ -220,6 +220,13 @@ def test_material_survives_the_way_to_another_process() -> None:
     [
         ({"ssl_certfile": ["nowhere.pem"]}, "--ssl-certfile nowhere.pem: there is no such file"),
         ({"ssl_keyfile": ["k.pem"]}, "--ssl-keyfile needs a certificate"),
+        ({"ssl_keyfile_password": "x"}, "--ssl-keyfile-password needs a certificate"),
+        ({"ssl_profile": "modern"}, "--ssl-profile needs a certificate"),
+        ({"ssl_min_version": "1.3"}, "--ssl-min-version needs a certificate"),
+        ({"ssl_ocsp": ["o.der"]}, "--ssl-ocsp belongs to --ssl-certfile"),
+        ({"ssl_ca_certs": "ca.pem"}, "--ssl-ca-certs and --ssl-crl are about client certificates"),
+        ({"ssl_crl": ["r.pem"]}, "--ssl-ca-certs and --ssl-crl are about client certificates"),
+        ({"ssl_cert_dir": ".", "ssl_keyfile": ["k.pem"]}, "--ssl-keyfile was given 1 times and --ssl-certfile 0 times"),
         ({"ssl_cert_reqs": "required"}, "--ssl-cert-reqs required needs --ssl-ca-certs"),
         ({"https_redirect": 80}, "--https-redirect needs a certificate"),
         ({"hsts": "1d"}, "--hsts needs a certificate"),
@@ -230,6 +237,20 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], reas
     with pytest.raises(ConfigError) as caught:
         Config.make("main:app", **options)
     assert any(reason in problem for problem in caught.value.problems)
+
+
+def test_defaults_may_be_given_without_a_certificate() -> None:
+    """Scripts name them, and they change nothing."""
+    config = Config.make(
+        "main:app",
+        ssl_profile="intermediate",
+        ssl_min_version="1.2",
+        ssl_version=17,
+        ssl_ciphers="TLSv1",
+        ssl_cert_reqs=0,
+    )
+    assert not config.has_tls
+    assert list(contradictions(config)) == []
 
 
 def test_uvicorns_spellings_work() -> None:

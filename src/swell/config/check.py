@@ -127,7 +127,7 @@ def _limits(config: Config) -> Iterator[str]:
 
 def _tls(config: Config) -> Iterator[str]:
     certificates = len(config.ssl_certfile)
-    if certificates and len(config.ssl_keyfile) not in (0, certificates):
+    if config.has_tls and len(config.ssl_keyfile) not in (0, certificates):
         yield (
             f"--ssl-keyfile was given {len(config.ssl_keyfile)} times and --ssl-certfile {certificates} times: one key"
             " for each certificate, or none where the files contain both"
@@ -139,15 +139,18 @@ def _tls(config: Config) -> Iterator[str]:
     if config.ssl_cert_reqs == "none" and (config.ssl_ca_certs is not None or config.ssl_crl):
         yield "--ssl-ca-certs and --ssl-crl are about client certificates, which --ssl-cert-reqs asks for: set it too"
     if not config.has_tls:
+        # Defaults may be given: they are in many a script, and change nothing.
         for flag, given in (
             ("--ssl-keyfile", bool(config.ssl_keyfile)),
+            ("--ssl-keyfile-password", config.ssl_keyfile_password is not None),
+            ("--ssl-profile", config.ssl_profile != "intermediate"),
+            ("--ssl-min-version", config.ssl_min_version != "1.2"),
             ("--ssl-cert-reqs", config.ssl_cert_reqs != "none"),
             ("--https-redirect", config.https_redirect is not None),
             ("--hsts", config.hsts is not None),
         ):
             if given:
                 yield f"{flag} needs a certificate: --ssl-certfile, --ssl-cert-dir or --acme-domain"
-
     if config.hsts_subdomains and config.hsts is None:
         yield "--hsts-subdomains belongs to --hsts, which is off: set it too"
     if config.https_redirect is not None and not any(
