@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from socket import socket
 
 from swell.config import Config
@@ -38,6 +38,7 @@ from swell.supervisor.parent import Parent
 from swell.supervisor.reaper import become_subreaper
 from swell.supervisor.reload import impatient, watch_and_reload
 from swell.supervisor.runtime import default_name, runtime_directory, state_directory
+from swell.supervisor.signals import Signals
 from swell.supervisor.slots import Slots, slots_for
 from swell.supervisor.spawn import Template, can_fork_here
 from swell.supervisor.standin import become, block_signals
@@ -61,24 +62,29 @@ def serve(config: Config, *, own_process: bool = True) -> int:
     interpreter takes its place to wait for that one. Without, it waits here.
     """
     try:
-        set_up(config)
-        raise_file_limit()
-        with _interrupted(), contextlib.ExitStack() as stack:
-            instance = _Instance(config, stack)
-            code = asyncio.run(instance.run(own_process))
+        with Signals(own_process) as signals:
+            set_up(config)
+            raise_file_limit()
+            with contextlib.ExitStack() as stack:
+                instance = _Instance(config, stack, signals)
+                code = asyncio.run(instance.run(own_process))
     except SwellError as error:
         sys.stderr.write(f"swell: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return 0
     line = instance.upgrade.line
-    return become(line) if line is not None and own_process else code
+    if line is None or not own_process:
+        return code
+    for number in signals.kept:
+        line.forward(number)
+    return become(line)
 
 
 class _Instance:
     """Everything that belongs to one instance; `stack` gives it back."""
 
-    def __init__(self, config: Config, stack: contextlib.ExitStack) -> None:
+    def __init__(self, config: Config, stack: contextlib.ExitStack, signals: Signals) -> None:
         place = logical_directory()
         handover = Handover.take(os.environ)
         self.changes = stack.enter_context(Changes(config)) if config.reload else None
@@ -122,7 +128,8 @@ class _Instance:
         )
         ours = [directory.listener]
         ours += () if handover is None else (handover.admin, handover.talk, handover.reports)
-        self.early = stack.enter_context(_postponed())
+        self.signals = signals
+        signals.keep()
         self.template = _template(config, wiring, [one for one in ours if one is not None])
         if self.template is not None:
             stack.callback(self.template.close)  # it may be importing, and would not notice that we are gone
@@ -174,10 +181,14 @@ class _Instance:
             signal.SIGTTIN: lambda: commands.step(+1),
             signal.SIGTTOU: lambda: commands.step(-1),
         }
-        for number, action in actions.items():
-            loop.add_signal_handler(number, action)
-        for number in self.early:
-            actions[number]()
+
+        def act(number: signal.Signals) -> None:
+            if self.upgrade.successor is None:
+                actions[number]()
+            else:
+                self.upgrade.received(number)
+
+        self.signals.deliver(loop, act)
         self.upgrade.start()
         self.autoscaler.start()
         if self.directory.admin is not None:
@@ -207,10 +218,14 @@ class _Instance:
             await self._close_control()
         line = self.upgrade.line
         if line is not None and own_process:
+            self.signals.replacing()
             block_signals()
-        elif line is not None:
+            return code
+        if line is not None:
             self._stack.close()
+            self.signals.deliver(loop, line.forward)
             code = await outlive(line)
+        self.signals.over(code)
         return code
 
     def _admin(self, guard: Guard) -> AdminApplication:
@@ -262,28 +277,3 @@ def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Templat
     if can_fork_here():
         return Template.forked(config, wiring, ours)
     return Template.executed(config, wiring)
-
-
-@contextlib.contextmanager
-def _interrupted() -> Iterator[None]:
-    """Until there is something to give back in order, SIGTERM is like Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _postponed() -> Iterator[list[signal.Signals]]:
-    """From the first child process until the loop takes signals, they are kept. A new program does not inherit that."""
-    came: list[signal.Signals] = []
-    numbers = signal.SIGINT, signal.SIGTERM
-    before = {
-        number: signal.signal(number, lambda number, _: came.append(signal.Signals(number))) for number in numbers
-    }
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

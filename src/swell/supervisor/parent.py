@@ -381,7 +381,9 @@ class Parent:
         worker.within(self._loop, self.config.timeout_worker_start, self._watchdog.late_to_start)
 
         def born(pid: int | None, why: str) -> None:
-            if pid is None:
+            if pid is None and self.ending:
+                self._gone(worker, 0)  # the template was ended with us, and it has never been there
+            elif pid is None:
                 log.error("worker %d could not be started: %s", worker.id, why)
                 self._gone(worker, None)
             else:
@@ -456,8 +458,9 @@ class Parent:
                 self.reconcile()
             case "draining" if worker.state is State.READY:
                 worker.state, worker.cause, worker.accepting = State.DRAINING, message["why"], False
-                log.info("%s ends, %s: another one takes its place", worker.name, worker.cause)
-                self._vacancies.append(f"replaces worker {worker.id}, which ended: {worker.cause}")
+                if not self.ending:
+                    log.info("%s ends, %s: another one takes its place", worker.name, worker.cause)
+                    self._vacancies.append(f"replaces worker {worker.id}, which ended: {worker.cause}")
                 self._bound_drain(worker)
                 self.reconcile()
             case "retire" if worker.state is State.READY:

@@ -26,7 +26,12 @@ from swell.supervisor.witness import Stacks, indented
 from swell.worker.attached import Seat, Wiring
 from swell.worker.channel import Channel, Message
 from swell.worker.child import Parcel
-from swell.worker.process import dump_stacks_on_request, flush_output, leave_ctrl_c_to_the_parent
+from swell.worker.process import (
+    LEFT_TO_THE_PARENT,
+    dump_stacks_on_request,
+    flush_output,
+    leave_signals_to_the_parent,
+)
 from swell.worker.template import run_template
 
 __all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "python_module", "start_fresh"]
@@ -91,8 +96,7 @@ class Template:
                     one.close()
                 _forget_exit_handlers()
                 dump_stacks_on_request(stacks.fileno())
-                leave_ctrl_c_to_the_parent()
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                leave_signals_to_the_parent()
                 run_template(config, wiring, Channel(end))
             except BaseException:
                 sys.excepthook(*sys.exc_info())
@@ -195,7 +199,12 @@ def _start(config: Config, wiring: Wiring, role: str, ends: Sequence[int], *numb
         file.seek(0)
         words = [role, file.fileno(), *ends, *numbers]
         command = python_module("swell.worker.child", *map(str, words))
-        return start_process(command, (file.fileno(), *ends, *wiring.descriptors))
+        # A new interpreter would die of them before a line of ours runs, and loudly; it inherits that they are blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_THE_PARENT)
+        try:
+            return start_process(command, (file.fileno(), *ends, *wiring.descriptors))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def python_module(name: str, *words: str, options: Sequence[str] = ()) -> list[str]:

@@ -35,7 +35,7 @@ from swell.supervisor.inherited import InheritingListeners
 from swell.supervisor.instance import InstanceDirectory
 from swell.supervisor.parent import Parent
 from swell.supervisor.reaper import start_process
-from swell.supervisor.standin import FORWARDED, Line
+from swell.supervisor.standin import Line
 from swell.supervisor.systemd import Notifier, Reporter
 from swell.worker.channel import Channel, Message
 from swell.worker.sockets import Listeners
@@ -155,7 +155,7 @@ class Upgrade:
             self._parent.meter.hand_on(self._directory.counted, self._parent)
             self.leave()
             channel.send({"is": "begin"})
-            await self._wait_for("serving", pid, ended)
+            await self._wait_for("serving", pid, ended, whatever_comes=True)
         except CommandFailed:
             await self._clean_up(pid, channel, ended)
             raise
@@ -202,8 +202,9 @@ class Upgrade:
         self._closed = list(message.get("closed", ()))
         self._news.put_nowait(message["is"])
 
-    async def _wait_for(self, word: str, pid: int, ended: asyncio.Future[int]) -> None:
-        """Until it says so. Raises `CommandFailed` when it does not, or when we are to end meanwhile."""
+    async def _wait_for(self, word: str, pid: int, ended: asyncio.Future[int], *, whatever_comes: bool = False) -> None:
+        """Until it says so. Raises `CommandFailed` when it does not, or when we are to end meanwhile; `whatever_comes`:
+        then it is to end as well, but as one that serves already."""
         while True:
             news = asyncio.ensure_future(self._news.get())
             change = asyncio.ensure_future(self._parent.wait_changed())
@@ -213,7 +214,7 @@ class Upgrade:
             finally:
                 change.cancel()
                 news.cancel()
-            if self._parent.ending:
+            if self._parent.ending and not whatever_comes:
                 raise CommandFailed("the server is ending")
             if news.done() and not news.cancelled():
                 if news.result() == word:
@@ -244,13 +245,14 @@ class Upgrade:
             self._report(f"parent {pid}")
         else:
             self._notifier.send(MAINPID=pid)
-        loop = asyncio.get_running_loop()
-        for number in FORWARDED:
-            loop.add_signal_handler(number, self._received, number)
         channel.close()
         self._listeners.release()
-        self._parent.end(f"pid {pid} serves now", grace=False)
-        self._closing = loop.create_task(self._close_unwanted())
+        if self._parent.ending:
+            log.info("pid %d serves now, and is told to end", pid)
+            os.kill(pid, signal.SIGTERM)
+        else:
+            self._parent.end(f"pid {pid} serves now", grace=False)
+        self._closing = asyncio.get_running_loop().create_task(self._close_unwanted())
         if self.let_go is not None:
             await self.let_go()
         self._directory.release()
@@ -279,7 +281,7 @@ class Upgrade:
         with contextlib.suppress(OSError):  # the one who stands in has been killed
             self._reports.send(f"{line}\n".encode())
 
-    def _received(self, number: signal.Signals) -> None:
+    def received(self, number: signal.Signals) -> None:
         """A signal after the hand-over: meant for the one who serves, if we are the one whom the outside knows."""
         if self.line is not None:
             self.line.forward(number)
@@ -350,11 +352,13 @@ class Takeover:
         self._channel.send({"is": "prepared"})
 
     def _heard(self, message: Message) -> None:
-        if message["is"] == "begin" and not self._begun:
-            self._begun = True
+        if message["is"] == "begin":
             self._do(self._begin())
 
     async def _begin(self) -> None:
+        if self._begun or self._parent.ending:
+            return  # somebody has told this very process to end: it is gone in a moment, and the old one serves on
+        self._begun = True
         closed = self._listeners.begin()
         self._directory.write_pid()
         self._parent.meter.take_over(self._directory.counted)
@@ -383,7 +387,8 @@ class Takeover:
 
 
 async def outlive(line: Line) -> int:
-    """Waits, on the running loop, until all parents have ended; for programs whose process is not ours to replace."""
+    """Waits, on the running loop, until all parents have ended; for programs whose process is not ours to replace.
+    Signals are forwarded by the caller."""
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
 
@@ -393,8 +398,6 @@ async def outlive(line: Line) -> int:
         if line.over:
             over.set()
 
-    for number in FORWARDED:
-        loop.add_signal_handler(number, line.forward, number)
     loop.add_signal_handler(signal.SIGCHLD, look)
     loop.add_reader(line.reports, look)
     look()

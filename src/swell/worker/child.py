@@ -21,7 +21,7 @@ from swell.worker.attached import Attachment, Seat, Wiring
 from swell.worker.channel import Channel
 from swell.worker.main import serve
 from swell.worker.probe import Probe
-from swell.worker.process import ExitGuard, code_of, dump_stacks_on_request, end_process, leave_ctrl_c_to_the_parent
+from swell.worker.process import ExitGuard, code_of, dump_stacks_on_request, end_process, leave_signals_to_the_parent
 from swell.worker.template import run_template
 
 __all__ = ["Parcel", "main"]
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
     process.belongs_to_a_parent = True
     role, parcel_file, channel_end, stacks, *numbers = arguments[0], *map(int, arguments[1:])
     dump_stacks_on_request(stacks)
-    leave_ctrl_c_to_the_parent()
+    leave_signals_to_the_parent()
     with open(parcel_file, "rb") as file:
         parcel: Parcel = pickle.load(file)  # noqa: S301 - written by our parent
     sys.argv[:] = parcel.arguments

@@ -16,11 +16,12 @@ import signal
 import sys
 import threading
 import time
+from types import FrameType
 from typing import NoReturn
 
 __all__ = [
-    "DUMP_SIGNAL", "ExitGuard", "code_of", "dump_stacks_on_request", "end_process", "flush_output",
-    "leave_ctrl_c_to_the_parent", "raise_file_limit", "settle_memory",
+    "DUMP_SIGNAL", "LEFT_TO_THE_PARENT", "ExitGuard", "code_of", "dump_stacks_on_request", "end_process",
+    "flush_output", "leave_signals_to_the_parent", "raise_file_limit", "settle_memory",
 ]  # fmt: skip
 
 log = logging.getLogger("swell")
@@ -32,6 +33,10 @@ belongs_to_a_parent = False
 FILES_AT_MOST = 1 << 20
 # Asks a process of ours to print its stacks. A real-time signal, because applications use the named ones.
 DUMP_SIGNAL = getattr(signal, "SIGRTMIN", signal.SIGUSR1) + (5 if hasattr(signal, "SIGRTMIN") else 0)
+
+
+# Those that reach a process of ours beside its parent.
+LEFT_TO_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
 
 
 def raise_file_limit() -> None:
@@ -63,10 +68,20 @@ def dump_stacks_on_request(file: int) -> None:
     faulthandler.register(DUMP_SIGNAL, file, all_threads=True, chain=False)
 
 
-def leave_ctrl_c_to_the_parent() -> None:
-    """Ctrl-C reaches every process of the terminal. A handler, unlike SIG_IGN, is not inherited by programs that the
-    application starts."""
-    signal.signal(signal.SIGINT, lambda number, frame: None)
+def leave_signals_to_the_parent() -> None:
+    """Ctrl-C reaches every process of the terminal, a service manager's SIGTERM every process of the service: the
+    parent alone acts on it, until a worker serves. A handler, unlike SIG_IGN, is not inherited by programs that the
+    application starts. What was blocked meanwhile arrives."""
+    me, parent = os.getpid(), os.getppid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        # Whoever has lost its parent can be ended. A fork of ours is somebody else's child for a moment.
+        if number == signal.SIGTERM and os.getpid() == me and os.getppid() != parent:
+            os._exit(128 + number)
+
+    for number in LEFT_TO_THE_PARENT:
+        signal.signal(number, handle)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, LEFT_TO_THE_PARENT)
 
 
 def code_of(request: SystemExit) -> int:
