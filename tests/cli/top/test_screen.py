@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -138,3 +140,21 @@ def test_without_textual_the_way_to_it_is_named(
         assert "main-8000 running" in capsys.readouterr().out
         assert main(["top", "--json", *place]) == 0
         assert '"name": "main-8000"' in capsys.readouterr().out
+
+
+def test_one_picture_in_a_pipe_is_not_cut(tmp_path: Path) -> None:
+    target = "/" + "a" * 150
+    with running(tmp_path) as instance:
+        busy = instance.instance.workers[0]
+        busy["current"] = {"line": f"GET {target}", "since_ns": time.monotonic_ns()}
+
+        def picture(**variables: str) -> str:
+            environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+            command = [sys.executable, "-m", "swell", "top", "--once", "--runtime-dir", str(tmp_path)]
+            done = subprocess.run(
+                command, stdout=subprocess.PIPE, text=True, timeout=SECONDS, check=True, env={**environ, **variables}
+            )
+            return done.stdout
+
+        assert f"GET {target}\n" in picture()
+        assert max(map(len, picture(COLUMNS="90").splitlines())) == 90

@@ -7,6 +7,7 @@ that needs Textual. This file is the command.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         if "--json" in asked.options:
             emit(json.dumps(overview.document(), indent=2))
         else:
-            emit("\n".join(plain(overview, max(60, shutil.get_terminal_size().columns))))
+            emit("\n".join(plain(overview, _width())))
         return 0
     if not sys.stdout.isatty():
         raise _USAGE.wrong("swell top needs a terminal; --once prints one picture, --json a document")
@@ -81,6 +82,13 @@ def once(client: Client) -> Overview:
     time.sleep(ONCE_SECONDS)
     after = client.status()
     return Overview.of(after, before, time.monotonic() - began, client.get("/v1/explain?last=50"))
+
+
+def _width() -> int | None:
+    """Columns of one picture. Who reads from a pipe gets lines whole, or says by COLUMNS how much there is room for."""
+    if not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdecimal():
+        return None
+    return max(60, shutil.get_terminal_size().columns)
 
 
 def _interval(asked: Asked) -> float:

@@ -18,7 +18,7 @@ HEADS: Sequence[tuple[str, str, int]] = (
 )  # fmt: skip
 
 
-def header(overview: Overview, width: int) -> list[str]:
+def header(overview: Overview, width: int | None) -> list[str]:
     """Three lines: who, how it goes, why so many workers."""
     bounds = f"{overview.low}" if overview.low == overview.high else f"{overview.low}..{overview.high}"
     ready = sum(row.state == "ready" for row in overview.rows)
@@ -50,8 +50,8 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def plain(overview: Overview, width: int) -> list[str]:
-    """Everything."""
+def plain(overview: Overview, width: int | None) -> list[str]:
+    """Everything; None: lines as long as they are."""
     lines = [*header(overview, width), "", _line([head for _, head, _ in HEADS], "SERVES", width)]
     for row in overview.rows:
         *fixed, serves = cells(row)
@@ -61,7 +61,7 @@ def plain(overview: Overview, width: int) -> list[str]:
     return lines
 
 
-def decision_line(decision: Mapping[str, Any], width: int) -> str:
+def decision_line(decision: Mapping[str, Any], width: int | None) -> str:
     """`12:00:01  2 -> 4  dispatch delay …`"""
     clock = time.strftime("%H:%M:%S", time.localtime(decision["at"]))
     text = f"{clock}  {decision['before']} -> {decision['after']}  {decision['text'] or decision['rule']}"
@@ -73,7 +73,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _line(fixed: Sequence[str], last: str, width: int) -> str:
+def _line(fixed: Sequence[str], last: str, width: int | None) -> str:
     parts = [
         cell.ljust(-size) if size < 0 else cell.rjust(size) for cell, (_, _, size) in zip(fixed, HEADS, strict=True)
     ]
