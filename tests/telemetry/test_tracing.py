@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from support.kernel import wait_until
-from support.server import ServerProcess, serving
+from telemetry.receiver import receiver
+from telemetry.tracing import ERROR, INTERNAL, SERVER, ask, one, traced
 
-from telemetry.receiver import Receiver, Span, receiver
-
-SERVER, INTERNAL, ERROR = 2, 1, 2
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SOURCE = """
 import asyncio
@@ -34,41 +28,8 @@ async def app(scope, receive, send):
 """
 
 
-@contextmanager
-def traced(tmp_path: Path, spans: Receiver, *options: str, **environment: str) -> Iterator[ServerProcess]:
-    (tmp_path / "main.py").write_text(SOURCE)
-    places = ("--runtime-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state"))
-    variables = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": spans.endpoint,
-        "OTEL_BSP_SCHEDULE_DELAY": "100",
-        "OTEL_SERVICE_NAME": "shop",
-        **environment,
-    }
-    with serving(
-        "main:app", "--otel", "--no-access-log", *places, *options, directory=tmp_path, environment=variables
-    ) as server:
-        yield server
-
-
-def ask(server: ServerProcess, path: str, method: str = "GET", **headers: str) -> int:
-    connection = http.client.HTTPConnection(*server.address, timeout=20)
-    try:
-        connection.request(method, path, headers=headers)
-        response = connection.getresponse()
-        response.read()
-        return response.status
-    finally:
-        connection.close()
-
-
-def one(spans: Receiver, name: str) -> Span:
-    wait_until(lambda: bool(spans.named(name)), f"a span {name}")
-    (found,) = spans.named(name)
-    return found
-
-
 def test_requests_are_spans_and_traces_go_on(tmp_path: Path) -> None:
-    with receiver() as spans, traced(tmp_path, spans) as server:
+    with receiver() as spans, traced(tmp_path, spans, SOURCE) as server:
         server.expect_error("ValueError")
         agent = {"user-agent": "a test"}
         assert ask(server, "/items/7?a=b", traceparent=f"00-{TRACE}-{PARENT}-01", **agent) == 200
@@ -110,7 +71,7 @@ def test_requests_are_spans_and_traces_go_on(tmp_path: Path) -> None:
 def test_the_sampler_is_asked_and_the_last_spans_arrive(tmp_path: Path) -> None:
     sampler = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
     with receiver() as spans:
-        with traced(tmp_path, spans, OTEL_BSP_SCHEDULE_DELAY="60000", **sampler) as server:
+        with traced(tmp_path, spans, SOURCE, OTEL_BSP_SCHEDULE_DELAY="60000", **sampler) as server:
             for _ in range(5):
                 assert ask(server, "/items/7") == 200
             assert ask(server, "/items/7", traceparent=f"00-{TRACE}-{PARENT}-01") == 200
