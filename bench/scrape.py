@@ -1,8 +1,9 @@
 """What a scrape of many workers costs, and what traces cost. ``python bench/scrape.py --help``.
 
-A scrape of 16 workers is measured before and after 64 workers have ended; requests are measured without traces and with
-traces that are sampled and sent to a receiver. What is quoted is CPU time of the server, of all its processes; the
-clients have another core. What being watched all the time costs is measured by `observed.py`.
+A scrape of 16 workers is measured before and after 64 workers have ended, and reading the scoreboard of 8 workers, as
+the parent does for the autoscaler and for each command; requests are measured without traces and with traces that are
+sampled and sent to a receiver. What is quoted is CPU time of the server, of all its processes; the clients have another
+core. What being watched all the time costs is measured by `observed.py`.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rig import environment, load, machine, procs, servers, short
 from rig.environment import PYTHON, VENV, RigError, say
@@ -26,6 +28,20 @@ from rig.servers import HOST, Running
 
 WORKERS, ROUTES, CONNECTIONS, SCRAPES, RELOADS = 16, 60, 320, 200, 4
 READY_SECONDS = 60.0
+# The scoreboard: so many workers, read so often, within so many microseconds.
+READ_WORKERS, READINGS, READING_AIM_US = 8, 5000, 200
+READER = """
+import json, statistics, sys, time
+from swell._core import Scoreboard
+path, workers, readings = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+board, took = Scoreboard(path), []
+for _ in range(readings):
+    begun = time.perf_counter()
+    seen = [board.read(slot) for slot in range(workers)]
+    took.append((time.perf_counter() - begun) * 1e6)
+assert [slot["state"] for slot in seen] == ["ready"] * workers, seen
+print(json.dumps({"p50_us": statistics.median(took), "p99_us": statistics.quantiles(took, n=100)[98]}))
+"""
 
 
 @dataclass(frozen=True)
@@ -59,23 +75,33 @@ def main() -> int:
         server_core, client_core = machine.choose_cores(None, None)
         os.sched_setaffinity(0, {client_core})
         scrape = scrapes(server_core)
+        board = reading(server_core)
         requests = per_request(server_core, client_core, given.rounds, given.seconds)
     except RigError as error:
         say(f"bench/scrape.py: {error}")
         return 1
-    print(report(scrape, requests))
+    print(report(scrape, board, requests))
     if not given.no_store:
-        short.keep("scrape", scrape=scrape, requests=requests)
+        short.keep("scrape", scrape=scrape, board=board, requests=requests)
     return 0
 
 
 @contextlib.contextmanager
-def serving(core: int, app: str, *options: str, variables: Sequence[str] = ()) -> Iterator[tuple[Running, int]]:
-    """Swell with these options, and the port of its admin interface."""
+def serving(
+    core: int, app: str, *options: str, variables: Sequence[str] = (), runtime: Path | None = None
+) -> Iterator[tuple[Running, int]]:
+    """Swell with these options, and the port of its admin interface. `runtime` is for the instance's files."""
     admin = servers.free_port()
 
     def command(app: str, port: int, directory: Path) -> Sequence[str | Path]:
-        places = ("--runtime-dir", str(directory), "--state-dir", str(directory), "--admin", f"{HOST}:{admin}")
+        places = (
+            "--runtime-dir",
+            str(runtime or directory),
+            "--state-dir",
+            str(directory),
+            "--admin",
+            f"{HOST}:{admin}",
+        )
         usual = ("--host", HOST, "--port", str(port), "--loop", "uvloop", "--no-access-log", "--log-level", "warning")
         return ["env", *variables, VENV / "bin/swell", app, *usual, *places, *options]
 
@@ -103,21 +129,35 @@ def scrapes(core: int) -> dict[str, dict[str, float]]:
         for name, reloads in (("fresh", 0), ("later", RELOADS)):
             for _ in range(reloads):
                 ask(admin, "POST", "/api/reload")
-            wait_for_workers(admin)
+            wait_for_workers(admin, WORKERS)
             visit(server.port)
             found[name] = scraped(server.process.pid, admin)
     return found
 
 
-def wait_for_workers(admin: int) -> None:
+def reading(core: int) -> dict[str, float]:
+    """Microseconds of looking at all workers, in another process, while they serve nothing but have served."""
+    say(f"reading the scoreboard of {READ_WORKERS} workers")
+    with TemporaryDirectory(prefix="swell-bench-") as name:
+        runtime = Path(name)
+        with serving(core, "bench_routes:app", "--workers", str(READ_WORKERS), runtime=runtime) as (server, admin):
+            wait_for_workers(admin, READ_WORKERS)
+            visit(server.port)
+            (path,) = runtime.glob("*/scoreboard")
+            words = ("-c", READER, path, str(READ_WORKERS), str(READINGS))
+            seen: dict[str, float] = json.loads(environment.command(PYTHON, *words, failure="no reading:"))
+    return seen
+
+
+def wait_for_workers(admin: int, count: int) -> None:
     """All are ready, and nobody else is there any more."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         workers = json.loads(ask(admin, "GET", "/api/status"))["workers"]
-        if [worker["state"] for worker in workers] == ["ready"] * WORKERS:
+        if [worker["state"] for worker in workers] == ["ready"] * count:
             return
         time.sleep(0.1)
-    raise RigError(f"{WORKERS} workers did not get ready")
+    raise RigError(f"{count} workers did not get ready")
 
 
 def visit(port: int) -> None:
@@ -190,14 +230,18 @@ def receiver() -> Iterator[str]:
         server.server_close()
 
 
-def report(scrape: dict[str, dict[str, float]], requests: dict[str, list[float]]) -> str:
-    """Two tables in Markdown."""
+def report(scrape: dict[str, dict[str, float]], board: dict[str, float], requests: dict[str, list[float]]) -> str:
+    """Three tables in Markdown."""
     head = f"a scrape of {WORKERS} workers, {ROUTES} routes each"
     lines = [f"| {head} | CPU ms |  p50 ms | p99 ms | bytes |", "|---" * 5 + "|"]
     titles = {"fresh": "at first", "later": f"after {RELOADS * WORKERS} workers have ended"}
     for name, row in scrape.items():
         cells = (f"{row['cpu_ms']:.2f}", f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}", f"{row['bytes']:,.0f}")
         lines.append(f"| {titles[name]} | {' | '.join(cells)} |")
+    lines += ["", "| | p50 µs | p99 µs | aim |", "|---|---|---|---|"]
+    verdict = "met" if board["p50_us"] < READING_AIM_US else "missed"
+    cells = (f"{board['p50_us']:.1f}", f"{board['p99_us']:.1f}", f"< {READING_AIM_US} µs: {verdict}")
+    lines.append(f"| reading the scoreboard of {READ_WORKERS} workers | {' | '.join(cells)} |")
     lines += ["", "| | CPU µs per request | |", "|---|---|---|"]
     first = statistics.median(requests["off"])
     for variant in VARIANTS:
