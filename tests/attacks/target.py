@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import socket
+import ssl
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from support import raw
+from support.backends import TCP
+from support.certificates import client_context, server_files
+from support.exchanges import exchanges
+from support.inprocess import Backend
 from support.kernel import memory, wait_until
 from support.raw import Connection, connected
 from support.server import ServerProcess, serving
@@ -21,20 +29,30 @@ FLAT = 20_000_000
 
 
 class Target:
-    """A running server with the application of `served/hostile.py`."""
+    """A running server with the application of `served/hostile.py`, and how clients reach it."""
 
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, backend: Backend = TCP[0], address: raw.Address | None = None) -> None:
         self.server = server
-        self.address = server.address
+        self.backend = backend
+        self.address: Any = address or server.address
         self.worker = server.worker
         #: Where a test leaves what it has measured.
         self.record: Callable[[str, object], None] = lambda name, value: None
 
     def get(self, path: str, *fields: str) -> raw.Response:
-        return raw.get(self.address, path, fields)
+        """What tests ask besides: of the same worker, by HTTP/1.1."""
+        return raw.get(self.address, path, fields, _tls("http/1.1") if self.backend.tls else None)
 
     def connect(self, **options: Any) -> Any:
-        return connected(self.address, **options)
+        """A client on a connection of its own: `raw.Connection`, or `Exchanges` over HTTP/2."""
+        speak: Any = exchanges if self.backend.http2 else connected
+        tls = _tls("h2" if self.backend.http2 else "http/1.1") if self.backend.tls else None
+        return speak(self.address, tls=tls, **options)
+
+    def connect_raw(self, *, tls: bool = True) -> Any:
+        """A `raw.Connection` on which nothing is said yet but TLS, and that only if the server speaks it."""
+        alpn = "h2" if self.backend.http2 else "http/1.1"
+        return connected(self.address, tls=_tls(alpn) if tls and self.backend.tls else None)
 
     def seen(self) -> list[dict[str, Any]]:
         """What has reached the application since the last call."""
@@ -59,16 +77,31 @@ class Target:
         return self.get("/odd/body-bytes").body == b"12345"
 
 
+@functools.cache
+def _tls(alpn: str) -> ssl.SSLContext:
+    """One for all connections: to make one costs more than a handshake."""
+    return client_context(alpn=(alpn,))
+
+
 @contextmanager
-def target(*options: str, **more: Any) -> Iterator[Target]:
+def target(*options: str, backend: Backend = TCP[0], loop: str | None = None, **more: Any) -> Iterator[Target]:
     """A server of its own, for one test or for several. Requests that never end are cut soon when it stops.
 
     Whatever was done to the worker, its memory is flat: with the connections it has given back what they took.
     """
     options = ("--timeout-graceful-shutdown", "1", *options)
-    with serving("hostile:app", *options, directory=SERVED, **more) as server:
+    more["loop"] = loop or backend.loop
+    with ExitStack() as stack:
+        address: str | None = None
+        if backend.family == socket.AF_UNIX:
+            address = stack.enter_context(tempfile.TemporaryDirectory(prefix="swell-")) + "/s"
+            more["listen"] = ("--bind", f"unix:{address}")
+        if backend.tls:
+            certificate, key = server_files()
+            options = ("--ssl-certfile", certificate, "--ssl-keyfile", key, *options)
+        server = stack.enter_context(serving("hostile:app", *options, directory=SERVED, **more))
         begun = memory(server.worker)
-        yield Target(server)
+        yield Target(server, backend, address)
         if server.process.poll() is None and Path(f"/proc/{server.worker}").exists():
             grown = [0]
 

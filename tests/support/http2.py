@@ -21,6 +21,8 @@ import h2.settings
 import hyperframe.frame
 from h2.errors import ErrorCodes
 
+from support.raw import Address, opened
+
 __all__ = ["ErrorCodes", "Http2", "Stream", "http2"]
 
 PATIENCE = 20.0
@@ -68,6 +70,8 @@ class Http2:
         self.goaway: ErrorCodes | int | None = None
         self.last_stream: int | None = None
         self.closed = False
+        #: Not in an orderly way.
+        self.was_reset = False
         self.pongs = 0
         self.received = b""
         self.settings: dict[int, int] = {}
@@ -91,8 +95,8 @@ class Http2:
         try:
             self.sock.settimeout(PATIENCE)
             self.sock.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            self.closed = True
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            self.closed = self.was_reset = True
 
     def frames(self, *frames: hyperframe.frame.Frame) -> None:
         self.raw(b"".join(frame.serialize() for frame in frames))
@@ -161,14 +165,15 @@ class Http2:
             assert left > 0, f"not within {seconds} s: {what}"
             self.read(left)
 
-    def read(self, seconds: float) -> None:
+    def read(self, seconds: float, most: int = 1 << 16) -> None:
         """Reads once."""
         self.sock.settimeout(max(seconds, 0.001))
         try:
-            data = self.sock.recv(1 << 16)
+            data = self.sock.recv(most)
         except TimeoutError:
             return
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
+            self.was_reset = True
             data = b""
         if not data:
             self.closed = True
@@ -239,22 +244,17 @@ def _text(fields: Sequence[tuple[bytes | str, bytes | str]]) -> list[tuple[str, 
 
 @contextmanager
 def http2(
-    address: tuple[str, int],
+    address: Address,
     *,
     window: int | None = None,
     receive_buffer: int | None = None,
     tls: ssl.SSLContext | None = None,
+    preface: bytes = b"",
 ) -> Iterator[Http2]:
     """A connection with prior knowledge, or over TLS, closed at the end. `window`: of each stream, to begin with."""
-    with socket.socket() as sock:
-        if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(PATIENCE)
-        sock.connect(address)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is None:
-            yield Http2(sock, window=window)
-            return
-        with tls.wrap_socket(sock, server_hostname="localhost") as secure:
-            assert secure.selected_alpn_protocol() == "h2"
-            yield Http2(secure, window=window)
+    with opened(address, receive_buffer=receive_buffer, tls=tls, preface=preface) as sock:
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(sock, ssl.SSLSocket):
+            assert sock.selected_alpn_protocol() == "h2"
+        yield Http2(sock, window=window)

@@ -149,6 +149,7 @@ async def late_stall(scope: Message, receive: Receive, send: Send) -> None:
 
 async def large(scope: Message, receive: Receive, send: Send) -> None:
     """One body of so many bytes."""
+    count("large")
     await answer(send, b"x" * int(scope["path"].split("/")[2]))
 
 
