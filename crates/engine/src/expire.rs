@@ -60,10 +60,21 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
         Kind::Write if takes_bytes(conn) => return inner.deadlines.arm(Kind::Write, key.index, inner.now),
         _ => {}
     }
-    if let (Kind::KeepAlive | Kind::Head, Protocol::H2(_)) = (kind, &conn.protocol) {
-        let reason = if kind == Kind::Head { Reason::ENHANCE_YOUR_CALM } else { Reason::NO_ERROR };
-        return h2::end(inner, key, reason);
+    if let Protocol::H2(_) = conn.protocol {
+        match kind {
+            // The answers of streams that are over are still being taken, see below.
+            Kind::KeepAlive | Kind::Linger if !conn.out.is_empty() => {
+                return inner.deadlines.arm(kind, key.index, inner.now);
+            }
+            Kind::KeepAlive => return h2::end(inner, key, Reason::NO_ERROR),
+            Kind::Head => return h2::head_timed_out(inner, key),
+            _ => {}
+        }
     }
+    if kind == Kind::Write && h2::is_held_up(inner, key) {
+        return inner.deadlines.arm(kind, key.index, inner.now);
+    }
+    let Some(conn) = inner.conns.get_mut(key) else { return };
     let peer = conn.peer.to_string();
     match kind {
         // The answer is still being taken: that is not idle, and `timeout_write` watches over it.

@@ -67,6 +67,13 @@ pub(crate) fn received(inner: &mut Inner, key: Key, bytes: &[u8]) {
     drive(inner, key);
 }
 
+/// The time for a header section is over.
+pub(crate) fn head_timed_out(inner: &mut Inner, key: Key) {
+    let Some(Protocol::H2(h2)) = inner.conns.get_mut(key).map(|conn| &mut conn.protocol) else { return };
+    let incomplete = h2.watch.in_header_section();
+    end(inner, key, if incomplete { Reason::ENHANCE_YOUR_CALM } else { Reason::NO_ERROR });
+}
+
 /// A flood: the connection ends before anybody acts on it (RFC 9113 §10.5).
 fn refuse(inner: &mut Inner, key: Key, excess: Excess) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
@@ -250,7 +257,8 @@ fn keep_time(inner: &mut Inner, key: Key) {
     }
     if h2.watch.in_header_section() {
         deadlines.arm_once(Kind::Head, key.index, *now);
-    } else {
+    } else if h2.begun > 0 {
+        // Until then it runs from the start of the connection.
         deadlines.disarm(Kind::Head, key.index);
     }
     for (kind, wanted) in [(Kind::KeepAlive, true), (Kind::Cool, true), (Kind::Linger, *draining)] {

@@ -6,6 +6,10 @@ use crate::settings::Settings;
 
 /// Response bytes of one stream that wait in the `h2` crate.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What the size of a header section counts for each field beyond its bytes (RFC 9113 §6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+/// Pseudo-header fields with their overhead, and what a field of the composed head has less than a listed one.
+const PSEUDO_FIELDS: usize = 6;
 
 pub(crate) struct Options {
     pub(super) builder: Builder,
@@ -28,7 +32,7 @@ impl Options {
             .max_concurrent_streams(settings.h2_max_streams)
             .initial_window_size(settings.h2_stream_window)
             .initial_connection_window_size(settings.h2_connection_window)
-            .max_header_list_size(u32::try_from(settings.limit_head_size).unwrap_or(u32::MAX))
+            .max_header_list_size(header_list_max(settings))
             .max_pending_accept_reset_streams(settings.h2_max_resets as usize)
             .max_send_buffer_size(SEND_BUFFER);
         if settings.websockets {
@@ -37,11 +41,20 @@ impl Options {
         Self {
             builder,
             running_max: 2 * settings.h2_max_streams as usize,
-            streams_max: settings.limit_requests_per_connection,
+            // Without time to idle the first request is the last one, as over HTTP/1.1; those that are under way already
+            // are served.
+            streams_max: if settings.timeout_keep_alive > 0.0 { settings.limit_requests_per_connection } else { 1 },
             resets_max: settings.h2_max_resets,
             overhead_max: settings.h2_max_overhead,
             http1: settings.http != "2",
             http2: settings.http != "1.1",
         }
     }
+}
+
+/// Beyond it the `h2` crate refuses by itself. A head of `limit_head_size` bytes, counted as over HTTP/1.1, stays below:
+/// its limit is for `compose` to hold, which says so in the log.
+fn header_list_max(settings: &Settings) -> u32 {
+    let overhead = FIELD_OVERHEAD * (settings.limit_head_fields + PSEUDO_FIELDS);
+    u32::try_from(settings.limit_head_size.saturating_add(overhead)).unwrap_or(u32::MAX)
 }

@@ -140,6 +140,13 @@ pub(crate) fn cut(inner: &mut Inner, key: Key) {
     drive(inner, parent);
 }
 
+/// What waits on a stream waits for the connection's socket, over whose progress its own deadline watches. The client's
+/// window says nothing then.
+pub(crate) fn is_held_up(inner: &mut Inner, key: Key) -> bool {
+    let parent = inner.conns.get_mut(key).and_then(|conn| conn.parent);
+    parent.is_some_and(|parent| inner.deadlines.is_armed(Kind::Write, parent.index))
+}
+
 /// The client gave no window for too long (CVE-2019-9517).
 pub(crate) fn stalled(inner: &mut Inner, key: Key) {
     if let Some(Conn { carrier: Carrier::Stream(stream), .. }) = inner.conns.get_mut(key) {

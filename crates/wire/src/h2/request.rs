@@ -116,6 +116,9 @@ pub fn compose<'a, Fields: Iterator<Item = (&'a [u8], &'a [u8])>>(
             return Err(Kind::HeadTooLarge.into());
         }
     }
+    if block.text.len() + 2 > limits.head {
+        return Err(Kind::HeadTooLarge.into());
+    }
     if hosts > 1 {
         return Err(Kind::HostTwice.into());
     }
@@ -256,5 +259,7 @@ mod tests {
         assert!(composed(&GET, &many[1..]).is_ok());
         let big = "x".repeat(40_000);
         assert_eq!(refused(&GET, &[("a", &big), ("b", &big)]), Kind::HeadTooLarge);
+        let authority = big.repeat(2);
+        assert_eq!(refused(&Asked { authority: Some(authority.as_bytes()), ..GET }, &[]), Kind::HeadTooLarge);
     }
 }
