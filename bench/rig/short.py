@@ -1,6 +1,6 @@
 """What the short benchmarks beside `run.py` have in common: their options, and how a result is kept.
 
-Called by `tls.py`, `observed.py`, `scrape.py`.
+Called by `tls.py`, `observed.py`, `scrape.py`, `profiled.py`.
 """
 
 import argparse
