@@ -48,6 +48,10 @@ pub(crate) struct Conn {
     pub(crate) unsent: u32,
     /// It is in the engine's list of connections to flush.
     pub(crate) dirty: bool,
+    /// In [`crate::core::Inner::again`].
+    pub(crate) again: bool,
+    /// It has had its share of this turn; requests that have come wait in `input`.
+    pub(crate) yielded: bool,
     /// The server has answered in the application's place: for the application the client is gone.
     pub(crate) refused: bool,
     pub(crate) memo: Option<Box<Memo>>,
@@ -85,6 +89,8 @@ impl Conn {
             out: OutBuf::default(),
             unsent: 0,
             dirty: false,
+            again: false,
+            yielded: false,
             refused: false,
             memo: None,
             queued_at: None,
@@ -243,7 +249,7 @@ impl Conn {
         match &self.protocol {
             Protocol::Preface | Protocol::Drain(..) | Protocol::Closing(Closing::Lingering) => false,
             // The next request waits until earlier answers are taken.
-            Protocol::Idle => self.out.len() >= OUT_HIGH,
+            Protocol::Idle => self.yielded || self.out.len() >= OUT_HIGH,
             Protocol::Closing(Closing::Sending) => true,
             Protocol::Queued => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) if exchange.body.decoder.is_done() => self.input.len() >= PIPELINE_MAX,

@@ -29,11 +29,13 @@ use crate::io::poller::Poller;
 use crate::io::slots::{Key, Slots};
 use crate::lifecycle;
 use crate::listener::Listener;
+use crate::py::awaitable;
 use crate::py::callable::{self, Action, Link};
 use crate::py::names::Names;
 use crate::py::starter::Starter;
 use crate::request_id::RequestIds;
 use crate::settings::Settings;
+use crate::share;
 use crate::stats::Stats;
 use crate::tls;
 
@@ -96,6 +98,8 @@ pub(crate) struct Inner {
     /// Connections whose next input can be processed now.
     pub(crate) again: Vec<Key>,
     pub(crate) scheduled: bool,
+    /// What applications have sent and received since the loop was last in control, or one had to wait, in bytes.
+    pub(crate) passed: u64,
     pub(crate) wakes: Vec<Wake>,
     /// For the scoreboard: responses that are complete.
     pub(crate) ended: Vec<Ended>,
@@ -186,6 +190,7 @@ impl Core {
             gathering: Gathering::default(),
             again: Vec::new(),
             scheduled: false,
+            passed: 0,
             wakes: Vec::new(),
             ended: Vec::new(),
             active: 0,
@@ -334,6 +339,15 @@ impl Core {
 }
 
 impl Core {
+    /// An awaitable for an application that is to let the loop's other callbacks have their turn.
+    pub(crate) fn give_way(self: &Rc<Self>, py: Python<'_>) -> PyResult<*mut ffi::PyObject> {
+        let future = self.future(py)?;
+        let kept = future.clone().unbind();
+        self.with(|inner| inner.wakes.push(Wake::Resume(kept)));
+        self.schedule(py);
+        awaitable::wait(py, &future)
+    }
+
     /// Has the loop call `action` after the callbacks that it holds already.
     pub(crate) fn soon(self: &Rc<Self>, py: Python<'_>, link: Link, action: Action) -> PyResult<()> {
         let action = callable::new(py, self, link, action)?;
@@ -408,6 +422,18 @@ impl Inner {
         }
     }
 
+    /// An application calls, with so many bytes or for more. True when it is to wait, even if the client is ready: one
+    /// that never has to would keep the loop for itself.
+    #[inline]
+    pub(crate) fn pass(&mut self, bytes: u64) -> bool {
+        self.passed += bytes.max(share::OF_CALL);
+        let enough = self.passed > share::OF_STEP;
+        if enough {
+            self.passed = 0;
+        }
+        enough
+    }
+
     /// Marks a connection as having something to send.
     #[inline]
     pub(crate) fn mark_dirty(&mut self, key: Key) {
@@ -415,6 +441,17 @@ impl Inner {
             if !conn.dirty {
                 conn.dirty = true;
                 self.dirty.push(key);
+            }
+        }
+    }
+
+    /// Has a connection go on with what waits on it, in this turn or the next.
+    #[inline]
+    pub(crate) fn look_again(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            if !conn.again {
+                conn.again = true;
+                self.again.push(key);
             }
         }
     }

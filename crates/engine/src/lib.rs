@@ -23,6 +23,7 @@ mod proxy;
 mod py;
 mod request_id;
 mod settings;
+mod share;
 mod stats;
 mod tls;
 mod turn;

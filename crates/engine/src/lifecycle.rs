@@ -156,7 +156,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             if conn.protocol_is_sending_last() {
                 finish_sending(inner, key);
             } else if conn.waits_for_output() {
-                inner.again.push(key);
+                inner.look_again(key);
             }
             if more {
                 inner.mark_dirty(key);
@@ -171,7 +171,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             if conn.out.len() <= OUT_LOW {
                 wake_senders(conn, wakes);
                 if conn.waits_for_output() {
-                    inner.again.push(key);
+                    inner.look_again(key);
                 }
             }
         }
@@ -277,7 +277,7 @@ fn finish_sending(inner: &mut Inner, key: Key) {
     let readable = conn.readable;
     inner.deadlines.arm(Kind::Linger, key.index, inner.now);
     if readable {
-        inner.again.push(key);
+        inner.look_again(key);
     }
 }
 

@@ -22,10 +22,8 @@ use crate::io::clock;
 use crate::io::poller::{Events, Poller};
 use crate::io::slots::Key;
 use crate::py::callable::Link;
+use crate::share::{self, Share};
 use crate::tls;
-
-/// How long one turn may keep the event loop's other callbacks waiting.
-const BUDGET_NS: u64 = 1_000_000;
 
 /// Tokens from here on name listeners.
 pub(crate) const LISTENERS: u64 = u64::MAX - (1 << 16);
@@ -52,6 +50,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
                 board.turn(now);
             }
             inner.now = clock::coarse_ms();
+            inner.passed = 0;
             inner.fixed.refresh();
             inner.poller.poll(&mut events)
         }) {
@@ -87,12 +86,13 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
             break;
         }
         now = clock::precise_ns();
-        if now - started > BUDGET_NS {
+        if now - started > share::OF_TURN_NS {
             break;
         }
     }
     core.with(|inner| inner.turned(started, requests));
     core.in_turn.set(false);
+    go_on(py, core);
     tls::budget::turn_over(py, core);
     core.py.starter.rest(py)?;
     result
@@ -111,6 +111,7 @@ pub(crate) fn after(
             board.outside();
         }
         inner.now = clock::coarse_ms();
+        inner.passed = 0;
         inner.fixed.refresh();
     });
     let nested = core.in_turn.replace(true);
@@ -125,25 +126,41 @@ pub(crate) fn after(
     settle_all(py, core);
     core.py.starter.rest(py)?;
     core.in_turn.set(false);
+    go_on(py, core);
     match core.take_fatal() {
         Some(error) => Err(error),
         None => Ok(py.None().into_ptr()),
     }
 }
 
-/// Flushes, resumes and wakes until nothing is left to do; then sets the timer.
+/// What the budget has left over has its turn after the loop's other callbacks.
+fn go_on(py: Python<'_>, core: &Rc<Core>) {
+    if core.with(|inner| !inner.again.is_empty()) {
+        core.schedule(py);
+    }
+}
+
+/// Flushes, resumes and wakes until nothing is left to do, or the time is up; then sets the timer.
 fn settle_all(py: Python<'_>, core: &Rc<Core>) {
+    let mut share = Share::of(share::OF_TURN_NS);
+    let mut time_is_up = false;
     while let Some(again) = core.with(|inner| {
-        if inner.dirty.is_empty() && inner.again.is_empty() {
+        if inner.dirty.is_empty() && (time_is_up || inner.again.is_empty()) {
             return None;
         }
         inner.flush_dirty();
-        Some(std::mem::take(&mut inner.again))
+        Some(if time_is_up { Vec::new() } else { std::mem::take(&mut inner.again) })
     }) {
-        for key in again {
+        let mut again = again.into_iter();
+        for key in again.by_ref() {
             fault::contained(py, core, key, || read::resume(py, core, key));
+            time_is_up = share.is_used_up();
+            if time_is_up {
+                break;
+            }
         }
         core.settle(py);
+        core.with(|inner| drop(inner.again.splice(0..0, again)));
     }
     core.settle(py);
     let python = core.with(|inner| {

@@ -113,7 +113,7 @@ pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
         // Requests that came right before wait for their turn, which is before that of this connection.
         h2.half_closed = true;
         conn.readable = true;
-        return inner.again.push(key);
+        return inner.look_again(key);
     }
     for stream in h2.streams.clone() {
         lifecycle::flush(inner, stream);
@@ -229,7 +229,7 @@ pub(super) fn attend(inner: &mut Inner) {
                     continue;
                 }
                 conn.readable = true;
-                inner.again.push(key);
+                inner.look_again(key);
                 inner.mark_dirty(key);
             }
             (_, Protocol::H2(_)) => inner.mark_dirty(key),

@@ -103,7 +103,7 @@ pub(super) fn open(inner: &mut Inner, parent: Key, request: Request<RecvStream>,
         count_reset_received(inner, reason);
         lifecycle::lose(inner, key, false);
     } else {
-        inner.again.push(key);
+        inner.look_again(key);
     }
 }
 

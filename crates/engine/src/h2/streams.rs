@@ -30,7 +30,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             out.reclaim(spare);
             lifecycle::wake_senders(conn, wakes);
             if conn.waits_for_output() {
-                inner.again.push(key);
+                inner.look_again(key);
             }
         }
         Sent::Blocked(moved) => {
@@ -40,7 +40,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             if out.len() <= OUT_LOW {
                 lifecycle::wake_senders(conn, wakes);
                 if conn.waits_for_output() {
-                    inner.again.push(key);
+                    inner.look_again(key);
                 }
             }
         }

@@ -81,7 +81,7 @@ pub(crate) fn admit_queued(inner: &mut Inner, limit: usize) {
             if let Protocol::Queued = conn.protocol {
                 conn.protocol = Protocol::Idle;
                 inner.deadlines.disarm(Kind::Queue, key.index);
-                inner.again.push(key);
+                inner.look_again(key);
                 return;
             }
         }

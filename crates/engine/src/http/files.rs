@@ -92,5 +92,5 @@ fn send_file(
     let complete = with_exchange(core, link, message, |inner| {
         event(inner, link, length, last, |conn| conn.out.file(file, offset, length))
     })?;
-    sent(py, core, link, complete)
+    sent(py, core, link, length, complete)
 }

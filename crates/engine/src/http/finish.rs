@@ -48,7 +48,7 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
     } else if keep_alive && read::worth_draining(&decoder, DRAIN_MAX) {
         conn.protocol = Protocol::Drain(decoder, DRAIN_MAX);
         deadlines.arm(Kind::Head, key.index, inner.now);
-        inner.again.push(key);
+        inner.look_again(key);
     } else {
         lifecycle::close_after_sending(inner, key);
     }

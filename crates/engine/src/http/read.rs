@@ -28,6 +28,7 @@ use crate::io::slots::Key;
 use crate::io::socket;
 use crate::lifecycle::{self, Refused};
 use crate::py::headers::Memo;
+use crate::share::{self, Share};
 use crate::tls;
 use crate::ws;
 
@@ -63,6 +64,7 @@ pub(crate) fn resume(py: Python<'_>, core: &Rc<Core>, key: Key) {
 fn resume_one(py: Python<'_>, core: &Rc<Core>, key: Key) {
     let waiting = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
+        (conn.again, conn.yielded) = (false, false);
         Some(std::mem::take(&mut conn.input))
     });
     let Some(waiting) = waiting else { return };
@@ -85,31 +87,29 @@ pub(crate) fn resume_reading(py: Python<'_>, core: &Rc<Core>, key: Key) {
 /// Reads until the socket is empty or reading must pause. `hangup`: read on after a short read, to see the end.
 pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
     let mut buffer = core.with(|inner| inner.buffers.pop()).unwrap_or_else(|| vec![0; RECEIVE_SIZE].into_boxed_slice());
-    // A connection that always has more must let the others have their turn.
-    for _ in 0..16 {
-        let Some(read) = core.with(|inner| {
-            let conn = inner.conns.get_mut(key)?;
-            if !conn.readable || conn.paused() {
-                return None;
-            }
-            if conn.tls.is_some() {
-                return Some(tls::read::receive(inner, key, &mut buffer, hangup));
-            }
-            let read = match &conn.carrier {
-                Carrier::Socket(fd) => socket::receive(fd.as_raw_fd(), &mut buffer),
-                Carrier::Stream(_) | Carrier::Gone => return None,
-            };
-            match &read {
-                Ok(count) => {
-                    inner.stats.bytes_received += *count as u64;
-                    conn.readable = *count == buffer.len() || hangup;
-                }
-                Err(_) => conn.readable = false,
-            }
-            Some(read)
-        }) else {
-            break;
+    let mut share = Share::of(share::OF_CONNECTION_NS);
+    while let Some(read) = core.with(|inner| {
+        let conn = inner.conns.get_mut(key)?;
+        if !conn.readable || conn.paused() || share.is_used_up() {
+            return None;
+        }
+        if conn.tls.is_some() {
+            return Some(tls::read::receive(inner, key, &mut buffer, hangup));
+        }
+        let read = match &conn.carrier {
+            Carrier::Socket(fd) => socket::receive(fd.as_raw_fd(), &mut buffer),
+            Carrier::Stream(_) | Carrier::Gone => return None,
         };
+        match &read {
+            Ok(count) => {
+                inner.stats.bytes_received += *count as u64;
+                inner.passed += *count as u64;
+                conn.readable = *count == buffer.len() || hangup;
+            }
+            Err(_) => conn.readable = false,
+        }
+        Some(read)
+    }) {
         match read {
             Ok(0) => {
                 core.with(|inner| end_of_input(inner, key));
@@ -131,7 +131,7 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
             lifecycle::flush(inner, key);
         }
         if inner.conns.get_mut(key).is_some_and(|conn| conn.readable && !conn.paused()) {
-            inner.again.push(key);
+            inner.look_again(key);
         }
     });
     core.settle(py);
@@ -221,6 +221,7 @@ pub(super) fn request_line(line: &[u8], version: Version) -> Result<RequestLine<
 /// Uses as many of `bytes` as possible. Returns how many.
 fn process(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
     let mut at = 0;
+    let mut share = Share::of(share::OF_CONNECTION_NS);
     loop {
         let rest = &bytes[at..];
         match core.with(|inner| advance(py, inner, core, key, rest)) {
@@ -235,8 +236,20 @@ fn process(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
                 at += len;
                 launch::request(py, core, key, parsed, &rest[..len], &bytes[at..], &mut at);
                 core.settle(py);
+                if at < bytes.len() && share.is_used_up() {
+                    core.with(|inner| give_way(inner, key));
+                    return at;
+                }
             }
         }
+    }
+}
+
+/// The next requests of a connection wait until the others have had their turn.
+fn give_way(inner: &mut Inner, key: Key) {
+    if let Some(conn) = inner.conns.get_mut(key) {
+        conn.yielded = true;
+        inner.look_again(key);
     }
 }
 
@@ -501,7 +514,7 @@ pub(crate) fn become_idle(inner: &mut Inner, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     let old = std::mem::replace(&mut conn.protocol, Protocol::Idle);
     if !conn.input.is_empty() || conn.readable {
-        inner.again.push(key);
+        inner.look_again(key);
     }
     inner.deadlines.arm(Kind::KeepAlive, key.index, inner.now);
     inner.deadlines.arm(Kind::Cool, key.index, inner.now);

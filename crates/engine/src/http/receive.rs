@@ -37,9 +37,14 @@ enum Found {
 fn step(py: Python<'_>, core: &Rc<Core>, link: Link) -> PyResult<Answer> {
     let mut found = look(py, core, link);
     if let Found::Pull = found {
-        // No head can come out of this: the exchange is not over.
-        super::read::resume_reading(py, core, link.key);
-        found = look(py, core, link);
+        if core.with(|inner| inner.pass(0)) {
+            core.with(|inner| inner.look_again(link.key));
+            core.schedule(py);
+        } else {
+            // No head can come out of this: the exchange is not over.
+            super::read::resume_reading(py, core, link.key);
+            found = look(py, core, link);
+        }
     }
     match found {
         Found::Disconnected => Ok(Answer::Ready(disconnect(py, &core.py)?.into_ptr())),
@@ -107,7 +112,7 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
             let released = conn.parent.is_some() && h2::release(inner, link.key);
             let resume = was_full && !done && readable;
             if resume {
-                inner.again.push(link.key);
+                inner.look_again(link.key);
             }
             return (Found::Body(piece, !done), resume || released);
         }

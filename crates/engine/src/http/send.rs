@@ -165,7 +165,7 @@ fn body(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
             }
         })
     })?;
-    sent(py, core, link, complete)
+    sent(py, core, link, data.len() as u64, complete)
 }
 
 /// Encodes one body event of `length` bytes, which `put` appends. Returns whether the response is complete.
@@ -214,7 +214,13 @@ pub(crate) fn event(
 }
 
 /// What follows an event: the bytes leave now, or with the turn; a full connection makes the application wait.
-pub(crate) fn sent(py: Python<'_>, core: &Rc<Core>, link: Link, complete: bool) -> PyResult<*mut ffi::PyObject> {
+pub(crate) fn sent(
+    py: Python<'_>,
+    core: &Rc<Core>,
+    link: Link,
+    length: u64,
+    complete: bool,
+) -> PyResult<*mut ffi::PyObject> {
     let full = core.with(|inner| {
         inner.mark_dirty(link.key);
         if complete {
@@ -239,6 +245,9 @@ pub(crate) fn sent(py: Python<'_>, core: &Rc<Core>, link: Link, complete: bool) 
             }
         });
         return awaitable::wait(py, &future);
+    }
+    if !complete && core.with(|inner| inner.pass(length)) {
+        return core.give_way(py);
     }
     core.schedule_if_needed(py);
     if !core.in_turn.get() {
@@ -271,7 +280,7 @@ fn trailers(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '
         }
         Ok(last)
     })?;
-    sent(py, core, link, complete)
+    sent(py, core, link, 0, complete)
 }
 
 /// 103 with `Link` fields, before the response starts (RFC 8297); HTTP/1.0 clients get none (RFC 9110 §15.2).

@@ -70,12 +70,11 @@ fn go_on(
     arguments: &[*mut ffi::PyObject],
 ) -> PyResult<*mut ffi::PyObject> {
     core.with(|inner| {
-        let Budget { spent, waiting, scheduled } = &mut inner.tls.budget;
-        (*spent, *scheduled) = (0, false);
-        for key in waiting.drain(..) {
+        let budget = std::mem::take(&mut inner.tls.budget);
+        for key in budget.waiting {
             if let Some(conn) = inner.conns.get_mut(key) {
                 conn.readable = true;
-                inner.again.push(key);
+                inner.look_again(key);
             }
         }
     });

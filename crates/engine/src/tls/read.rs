@@ -48,6 +48,7 @@ pub(crate) fn receive(inner: &mut Inner, key: Key, plain: &mut [u8], hangup: boo
         }
         Ok(count) => {
             inner.stats.bytes_received += count as u64;
+            inner.passed += count as u64;
             conn.readable = held + count == raw.len() || hangup;
             tls.partial = Vec::new();
             if handshaking {

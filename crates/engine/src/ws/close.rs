@@ -31,7 +31,7 @@ pub(super) fn start(inner: &mut Inner, key: Key, by: Closer, code: u16, reason: 
     out.write(|out| connection.send_close(code, reason, out));
     ws.state = State::Closing { connection, by };
     // Reading may have paused on messages that nobody takes any more.
-    inner.again.push(key);
+    inner.look_again(key);
     inner.deadlines.disarm(Kind::Ping, key.index);
     inner.deadlines.disarm(Kind::Pong, key.index);
     inner.deadlines.arm(Kind::CloseFrame, key.index, inner.now);

@@ -150,7 +150,7 @@ fn look(inner: &mut Inner, link: Link) -> Found {
     if let Some((message, size)) = ws.queue.pop_front() {
         ws.queued -= size;
         if was_paused && !ws.paused() {
-            inner.again.push(link.key);
+            inner.look_again(link.key);
         }
         return Found::Message(message);
     }

@@ -76,6 +76,7 @@ fn send(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
     if text.is_some() == data.is_some() {
         return Err(message.error("exactly one of the keys \"bytes\" and \"text\" must be given"));
     }
+    let length = text.map_or_else(|| data.as_ref().map_or(0, |data| data.as_bytes().len()), str::len) as u64;
     let full = with_ws(core, link, message, |inner| {
         let Inner { conns, spare, .. } = inner;
         let Some(Conn { protocol: Protocol::WebSocket(ws), out, .. }) = conns.get_mut(link.key) else {
@@ -119,6 +120,9 @@ fn send(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>) 
         });
         return awaitable::wait(py, &future);
     }
+    if core.with(|inner| inner.pass(length)) {
+        return core.give_way(py);
+    }
     Ok(awaitable::done())
 }
 
@@ -155,7 +159,7 @@ fn accept(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>
         inflate_ratio: core.settings.ws_inflate_ratio,
     };
     with_ws(core, link, message, |inner| {
-        let Inner { conns, spare, fixed, deadlines, stats, again, now, .. } = inner;
+        let Inner { conns, spare, fixed, deadlines, stats, now, .. } = inner;
         let Some(Conn { protocol: Protocol::WebSocket(ws), carrier, out, parent, .. }) = conns.get_mut(link.key) else {
             return Err(Refused::Gone);
         };
@@ -193,7 +197,7 @@ fn accept(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_, '_>
         deadlines.disarm(Kind::Request, link.key.index);
         deadlines.arm(Kind::Ping, link.key.index, *now);
         // Frames may have come with the handshake.
-        again.push(link.key);
+        inner.look_again(link.key);
         inner.mark_dirty(link.key);
         Ok(())
     })?;
