@@ -1,8 +1,8 @@
 """What must hold at every end: of a connection, of a request, of the server. Nothing left, nothing hanging.
 
 Derived from the life of a connection: whatever the client does and whenever it leaves, each exchange ends once, its
-task ends, its descriptor and memory come back, and the server can stop within its grace time. Over TCP, TLS and a Unix
-socket; over HTTP/2 where it is not about bytes.
+task ends, its descriptor and memory come back, and the server can stop within its grace time. Over TCP and TLS, and
+over HTTP/2 where it is not about bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import time
 from typing import Any
 
-from support.backends import HTTP2, TCP, TLS, UNIX, over
+from support.backends import HTTP2, TCP, TLS, over
 from support.frames import TEXT, frame, handshake, open_websocket, read_frame
 from support.inprocess import Backend
 from support.kernel import descriptors, memory, wait_until
@@ -95,7 +95,7 @@ def abort_many(hostile: Target, rng: random.Random, count: int) -> None:
             leave(connection, rng)
 
 
-@over(*TCP, UNIX, TLS)
+@over(*TCP, TLS)
 def test_nothing_is_left_of_aborted_connections(backend: Backend) -> None:
     with target(backend=backend) as hostile:
         rng = random.Random(5)
@@ -253,7 +253,7 @@ def test_websockets_are_closed_with_1012_at_shutdown() -> None:
         assert hostile.server.wait_for_end() == 0
 
 
-@over(*TCP, TLS, HTTP2)
+@over(*TCP, HTTP2)
 def test_sigterm_while_connections_pour_in(backend: Backend) -> None:
     """Each one gets a whole answer or none; nothing half; the process ends with 0."""
     with target("--timeout-graceful-shutdown", "5", backend=backend) as hostile, contextlib.ExitStack() as stack:
@@ -291,7 +291,7 @@ def test_an_application_that_ignores_cancellation_does_not_hold_the_shutdown(bac
         assert time.monotonic() - started < 0.5 + 2 + SLACK
 
 
-@over(TCP[0], HTTP2)
+@over(HTTP2)
 def test_a_request_time_out_does_not_depend_on_the_application(backend: Backend) -> None:
     """504 is sent whether or not the task lets itself be cancelled."""
     with target("--timeout-request", "0.3", backend=backend) as hostile, hostile.connect() as connection:

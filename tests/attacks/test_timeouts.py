@@ -153,7 +153,7 @@ class TestKeepAlive:
         with hostile.connect(receive_buffer=4096) as connection:
             for _ in range(count):
                 connection.request(f"/large/{size}")
-            time.sleep(2.5)
+            time.sleep(1.7)
             for _ in range(count):
                 assert len(connection.response().body) == size
 
