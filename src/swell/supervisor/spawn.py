@@ -78,6 +78,7 @@ class Template:
         self.seconds = 0.0
         self._end = asyncio.Event()
         self._channel = channel
+        self._closing = False
         self._imported: asyncio.Future[None] | None = None
         self._forking: dict[int, Callable[[int | None, str], None]] = {}
 
@@ -136,13 +137,27 @@ class Template:
 
     async def wait_ended(self) -> None:
         """Ends it and waits until it has ended, for a moment at most."""
-        self.close()
+        self._kill()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await self._end.wait()
 
     def close(self) -> None:
-        """Ends it. It has nothing to lose: it serves nobody, and what the application registered is for the workers."""
+        """Ends it. It has nothing to lose: it serves nobody, and what the application registered is for the workers.
+        One that forks is given a moment to say whom: else there would be a worker that nobody knows."""
+        if self._forking and self.alive:
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # the parent ends by an error
+                pass
+            else:
+                if not self._closing:
+                    self._closing = True
+                    loop.call_later(END_SECONDS, self._kill)
+                return
+        self._kill()
+
+    def _kill(self) -> None:
         self._channel.close()
         self.stacks.close()
         if self.alive:
@@ -172,6 +187,8 @@ class Template:
     def _answer(self, worker: int, pid: int | None, why: str) -> None:
         if (done := self._forking.pop(worker, None)) is not None:
             done(pid, why)
+        if self._closing and not self._forking:
+            self._kill()
 
     def _ended(self, status: int) -> None:
         self.alive = False
