@@ -21,6 +21,7 @@ use crate::h2;
 use crate::http::{finish, send};
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;
+use crate::io::socket;
 use crate::lifecycle;
 use crate::py::callable::Link;
 use crate::ws;
@@ -34,7 +35,9 @@ pub(crate) fn begin(inner: &mut Inner) {
             Protocol::Idle | Protocol::Preface if conn.serial == 0 => {
                 inner.deadlines.arm(Kind::Linger, key.index, inner.now);
             }
-            Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() => lifecycle::lose(inner, key, false),
+            Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() && !conn.is_being_taken() => {
+                lifecycle::lose(inner, key, false);
+            }
             Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
             Protocol::WebSocket(_) => ws::refuse_for_shutdown(inner, key),
             Protocol::H2(_) => h2::drain(inner, key),
@@ -117,6 +120,11 @@ pub(crate) fn abort(inner: &mut Inner) {
 }
 
 impl Conn {
+    /// The kernel still has something for the client, and would drop it if a request came for a closed socket.
+    fn is_being_taken(&self) -> bool {
+        self.carrier.socket().is_some_and(|fd| socket::unsent(fd) > 0)
+    }
+
     /// A client that has stayed, and comes again when it is sent away.
     fn is_dismissable(&self) -> bool {
         match &self.protocol {
