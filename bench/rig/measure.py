@@ -17,7 +17,7 @@ from rig.environment import RigError, say
 from rig.scenarios import BY_NAME, Scenario
 from rig.servers import Running, Server, running
 
-IDLE_WATCH_SECONDS = 2.0
+IDLE_WATCH_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
