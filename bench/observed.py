@@ -10,7 +10,6 @@ what is compared are the windows of the same round.
 """
 
 import contextlib
-import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -18,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from rig import environment, load, machine, scenarios, servers, short
+from rig import load, scenarios, servers, short
 from rig.environment import APPS, VENV, RigError, say
-from rig.servers import BY_NAME, Server, with_admin
+from rig.servers import BY_NAME, Server, with_admin, with_options
 from rig.watchers import Watchers
 
 COUNTED_AT_MOST = 1.02
@@ -46,10 +45,6 @@ def _counting(app: str, port: int, directory: Path) -> Sequence[str | Path]:
     return [*_bare(app, port, directory), directory / "scoreboard"]
 
 
-def _plain(app: str, port: int, directory: Path) -> Sequence[str | Path]:
-    return [*BY_NAME["swell-uvloop"].command(app, port, directory), "--slow-callback", "off"]
-
-
 def _logged(form: str) -> Callable[[str, int, Path], Sequence[str | Path]]:
     def command(app: str, port: int, directory: Path) -> Sequence[str | Path]:
         options = ["--host", servers.HOST, "--port", str(port), "--loop", "uvloop", "--slow-callback", "off"]
@@ -60,11 +55,12 @@ def _logged(form: str) -> Callable[[str, int, Path], Sequence[str | Path]]:
 
 def variants(admin: int) -> list[Server]:
     """What is compared. `admin` is the port of the admin address."""
-    watched = with_admin(BY_NAME["swell-uvloop"], admin)
+    swell = BY_NAME["swell-uvloop"]
+    plain, watched = with_options(swell, "--slow-callback", "off"), with_admin(swell, admin)
     return [
         Server("bare", "`swell.Server` alone: everything off", _bare),
         Server("counting", "`swell.Server` with a scoreboard", _counting),
-        Server("serve", "`swell serve`, nobody looks", _plain),
+        replace(plain, name="serve", title="`swell serve`, nobody looks"),
         replace(watched, name="watched", title="`swell serve`, everything on and looked at"),
         Server("text", "`swell serve` with an access log", _logged("text")),
         Server("json", "`swell serve` with an access log as JSON", _logged("json")),
@@ -75,11 +71,7 @@ def main() -> int:
     """Measures, prints the table, keeps the result."""
     given = short.parse("observed", "Measure what being watched costs.", rounds=25)
     try:
-        environment.prepare_python(fresh=False)
-        environment.prepare_load()
-        environment.prepare_swell(None, build=not given.no_build)
-        server_core, client_core = machine.choose_cores(None, None)
-        os.sched_setaffinity(0, {client_core})
+        server_core, client_core = short.prepare(given)
         admin = servers.free_port()
         compared = variants(admin)
         found = measure(compared, admin, server_core, client_core, given.rounds, given.seconds)

@@ -7,7 +7,6 @@ the time each of two functions took (`apps/bench_shares.py`). Needs to be allowe
 
 import contextlib
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -15,16 +14,15 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from rig import environment, load, machine, procs, servers, short
-from rig.environment import PYTHON, VENV, RigError, say
+from rig import environment, load, procs, servers, short
+from rig.environment import VENV, RigError, say
 from rig.scenarios import BY_NAME as SCENARIOS
-from rig.servers import HOST, Running
+from rig.servers import BY_NAME, Running, with_options
 
 LOOKERS = {"nobody": "nobody looks", "in-process": "the worker's own thread", "py-spy": "py-spy"}
 LOADS = ("get", "fastapi")
@@ -38,13 +36,8 @@ def main() -> int:
     """Measures, prints, keeps the result."""
     given = short.parse("profiled", "Measure what profiling costs, and how true profiles are.", rounds=5)
     try:
-        environment.prepare_python(fresh=False)
-        environment.prepare_swell(None, not given.no_build)
-        environment.prepare_load()
-        install = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "py-spy")
-        environment.command(*install, failure="py-spy could not be installed:")
-        server_core, client_core = machine.choose_cores(None, None)
-        os.sched_setaffinity(0, {client_core})
+        server_core, client_core = short.prepare(given)
+        environment.install("py-spy", failure="py-spy could not be installed:")
         cost = {name: costs(name, server_core, client_core, given.rounds, given.seconds) for name in LOADS}
         truth = shares(server_core, client_core)
     except RigError as error:
@@ -61,22 +54,8 @@ def serving(core: int, app: str) -> Iterator[tuple[Running, Path]]:
     """Swell, and the directory in which its instance is found."""
     with TemporaryDirectory(prefix="swell-bench-") as name:
         runtime = Path(name)
-
-        def command(app: str, port: int, directory: Path) -> Sequence[str | Path]:
-            usual = (
-                "--host",
-                HOST,
-                "--port",
-                str(port),
-                "--loop",
-                "uvloop",
-                "--no-access-log",
-                "--log-level",
-                "warning",
-            )
-            return [VENV / "bin/swell", app, *usual, "--runtime-dir", runtime]
-
-        with servers.running(replace(servers.BY_NAME["swell-uvloop"], command=command), app, core) as server:
+        swell = with_options(BY_NAME["swell-uvloop"], "--runtime-dir", runtime)
+        with servers.running(swell, app, core) as server:
             yield server, runtime
 
 

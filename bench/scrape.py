@@ -9,7 +9,6 @@ core. What being watched all the time costs is measured by `observed.py`.
 import contextlib
 import http.client
 import json
-import os
 import socket
 import statistics
 import sys
@@ -21,10 +20,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rig import environment, load, machine, procs, servers, short
-from rig.environment import PYTHON, VENV, RigError, say
+from rig import environment, load, procs, servers, short
+from rig.environment import PYTHON, RigError, say
 from rig.scenarios import BY_NAME as SCENARIOS
-from rig.servers import HOST, Running
+from rig.servers import BY_NAME, HOST, Running, with_admin, with_options
 
 WORKERS, ROUTES, CONNECTIONS, SCRAPES, RELOADS = 16, 60, 320, 200, 4
 READY_SECONDS = 60.0
@@ -66,14 +65,9 @@ def main() -> int:
     """Measures, prints, keeps the result."""
     given = short.parse("scrape", "Measure scrapes and traces.", rounds=5)
     try:
-        environment.prepare_python(fresh=False)
-        environment.prepare_swell(None, not given.no_build)
-        environment.prepare_load()
-        install = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        server_core, client_core = short.prepare(given)
         packages = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http")
-        environment.command(*install, *packages, failure="OpenTelemetry could not be installed:")
-        server_core, client_core = machine.choose_cores(None, None)
-        os.sched_setaffinity(0, {client_core})
+        environment.install(*packages, failure="OpenTelemetry could not be installed:")
         scrape = scrapes(server_core)
         board = reading(server_core)
         requests = per_request(server_core, client_core, given.rounds, given.seconds)
@@ -93,19 +87,13 @@ def serving(
     """Swell with these options, and the port of its admin interface. `runtime` is for the instance's files."""
     admin = servers.free_port()
 
-    def command(app: str, port: int, directory: Path) -> Sequence[str | Path]:
-        places = (
-            "--runtime-dir",
-            str(runtime or directory),
-            "--state-dir",
-            str(directory),
-            "--admin",
-            f"{HOST}:{admin}",
-        )
-        usual = ("--host", HOST, "--port", str(port), "--loop", "uvloop", "--no-access-log", "--log-level", "warning")
-        return ["env", *variables, VENV / "bin/swell", app, *usual, *places, *options]
+    swell = with_options(with_admin(BY_NAME["swell-uvloop"], admin), *options)
 
-    with servers.running(replace(servers.BY_NAME["swell-uvloop"], command=command), app, core) as server:
+    def command(app: str, port: int, directory: Path) -> Sequence[str | Path]:
+        places = ("--runtime-dir", runtime or directory, "--state-dir", directory)
+        return ["env", *variables, *swell.command(app, port, directory), *places]
+
+    with servers.running(replace(swell, command=command), app, core) as server:
         yield server, admin
 
 

@@ -17,7 +17,7 @@ if __name__ == "__main__":
     name, port, *path = sys.argv[1:]
     if path:
         board = Scoreboard.create(path[0], slots=1)
-        # Who has no parent has no scoreboard: there is no option for it.
-        server.Engine = functools.partial(Engine, board=board, slot=0)  # type: ignore[assignment, misc]
+        engine = functools.partial(Engine, board=board, slot=0)
+        server.Engine = engine  # type: ignore[assignment, misc]  # who has no parent has no option for a scoreboard
     config = swell.Config.make(name, host="127.0.0.1", port=int(port), access_log=False, log_level="warning")
     uvloop.run(swell.Server(config).serve())

@@ -63,6 +63,11 @@ def command(*words: str | Path, cwd: Path | None = None, failure: str) -> str:
     return result.stdout
 
 
+def install(*packages: str | Path, failure: str) -> None:
+    """Install into `bench/.venv`; options of pip are packages, too."""
+    command(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages, failure=failure)
+
+
 def prepare_python(fresh: bool) -> None:
     """Make `bench/.venv` with the peers."""
     if not PYTHON.exists():
@@ -73,8 +78,7 @@ def prepare_python(fresh: bool) -> None:
     wanted = "\n".join(PEERS)
     if fresh or not stamp.exists() or stamp.read_text() != wanted:
         say("installing the peers")
-        install = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", *PEERS)
-        command(*install, failure="the peers could not be installed into bench/.venv:")
+        install("--upgrade", *PEERS, failure="the peers could not be installed into bench/.venv:")
         stamp.write_text(wanted)
 
 
@@ -85,9 +89,8 @@ def prepare_swell(wheel: Path | None, build: bool) -> None:
     if build or wheel is not None:
         say(f"installing Swell from {wheel.name if wheel else 'the checkout (release build)'}")
         source = wheel or ROOT
-        install = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-        command(*install, source, failure="Swell could not be installed into bench/.venv:")
-        command(*install, "--force-reinstall", "--no-deps", source, failure="Swell could not be reinstalled:")
+        install(source, failure="Swell could not be installed into bench/.venv:")
+        install("--force-reinstall", "--no-deps", source, failure="Swell could not be reinstalled:")
     profile = swell_profile()
     if profile != "release":
         raise RigError(f"bench/.venv holds a {profile} build of Swell: only a release build is measured")

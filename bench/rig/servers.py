@@ -144,13 +144,18 @@ SERVERS = (
 BY_NAME = {server.name: server for server in SERVERS}
 
 
-def with_admin(server: Server, port: int) -> Server:
-    """A Swell with its admin address on this port of the loopback."""
+def with_options(server: Server, *options: str | Path) -> Server:
+    """A server that is told more."""
 
-    def command(app: str, own_port: int, directory: Path) -> Sequence[str | Path]:
-        return [*server.command(app, own_port, directory), "--admin", f"{HOST}:{port}"]
+    def command(app: str, port: int, directory: Path) -> Sequence[str | Path]:
+        return [*server.command(app, port, directory), *options]
 
     return replace(server, command=command)
+
+
+def with_admin(server: Server, port: int) -> Server:
+    """A Swell with its admin address on this port of the loopback."""
+    return with_options(server, "--admin", f"{HOST}:{port}")
 
 
 class Running:

@@ -1,15 +1,16 @@
-"""What the short benchmarks beside `run.py` have in common: their options, and how a result is kept.
+"""What the short benchmarks beside `run.py` have in common: options, what is needed, how a result is kept.
 
 Called by `tls.py`, `observed.py`, `scrape.py`, `profiled.py`.
 """
 
 import argparse
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rig import machine
+from rig import environment, machine
 from rig.environment import say
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -23,6 +24,16 @@ def parse(name: str, description: str, rounds: int) -> argparse.Namespace:
     parser.add_argument("--no-build", action="store_true", help="measure the Swell that bench/.venv holds already")
     parser.add_argument("--no-store", action="store_true", help="do not keep the result")
     return parser.parse_args()
+
+
+def prepare(given: argparse.Namespace) -> tuple[int, int]:
+    """Has all installed that measures and is measured. Gives the servers' core and ours, the clients'."""
+    environment.prepare_python(fresh=False)
+    environment.prepare_load()
+    environment.prepare_swell(None, build=not given.no_build)
+    server_core, client_core = machine.choose_cores(None, None)
+    os.sched_setaffinity(0, {client_core})
+    return server_core, client_core
 
 
 def keep(name: str, **values: Any) -> None:

@@ -19,17 +19,13 @@ from support.backends import HTTP2, TCP, TLS, over
 from support.frames import TEXT, frame, handshake, open_websocket, read_frame
 from support.inprocess import Backend
 from support.kernel import descriptors, memory, wait_until
-from support.raw import Closed, Connection
+from support.raw import Closed, Connection, get_request
 
 from attacks.target import Target, exchange, target
 
 HOST = b"Host: a.example\r\n"
 MIB = 1 << 20
 SLACK = 5.0
-
-
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()
 
 
 def post(path: str, size: int) -> bytes:
@@ -40,20 +36,20 @@ def post(path: str, size: int) -> bytes:
 BEGINNINGS = [
     b"",
     b"G",
-    get("/x")[:-2],
-    get("/x"),
-    get("/x") * 5,
-    get("/hold/never"),
-    get("/hold/never") + get("/x") * 3,
+    get_request("/x")[:-2],
+    get_request("/x"),
+    get_request("/x") * 5,
+    get_request("/hold/never"),
+    get_request("/hold/never") + get_request("/x") * 3,
     post("/echo", 1000) + b"x" * 10,
     post("/echo", 10).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
     b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
     post("/ignore", 1000) + b"x" * 10,
     post("/stubborn", 1000) + b"x" * 10,
     b"POST /stubborn HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX",
-    get("/stream/50"),
-    get("/large/3000000"),
-    get("/x").replace(b"Host", b"Host "),
+    get_request("/stream/50"),
+    get_request("/large/3000000"),
+    get_request("/x").replace(b"Host", b"Host "),
     handshake(),
     handshake()[:-2],
     handshake() + frame(TEXT, b"hello") * 3,
@@ -153,7 +149,7 @@ def test_requests_that_run_at_sigterm_are_answered(backend: Backend) -> None:
     """Uploads in their middle go on to their end; the answer says that the connection closes; the exit code is 0."""
     with target("--timeout-graceful-shutdown", "20", backend=backend) as hostile, contextlib.ExitStack() as stack:
         idle: Connection = stack.enter_context(hostile.connect())
-        assert exchange(idle, get("/ignore")).status == 200
+        assert exchange(idle, get_request("/ignore")).status == 200
         uploads: list[Connection] = []
         for _ in range(10):
             connection: Connection = stack.enter_context(hostile.connect())
@@ -161,13 +157,13 @@ def test_requests_that_run_at_sigterm_are_answered(backend: Backend) -> None:
             uploads.append(connection)
         wait_until(lambda: len(hostile.seen()) + len(uploads) >= 10, "the requests have arrived")
         held: Connection = stack.enter_context(hostile.connect())
-        held.send(get("/hold/never"))
+        held.send(get_request("/hold/never"))
         hostile.wait_for_count("holding", 1)
         os.kill(hostile.server.pid, signal.SIGTERM)
         hostile.server.wait_for_log("SIGTERM")
         idle.wait_closed()
         for connection in uploads:
-            connection.send(b"world" + get("/too-late"))
+            connection.send(b"world" + get_request("/too-late"))
         for connection in uploads:
             response = connection.response()
             assert (response.status, response.closes) == (200, True)
@@ -212,7 +208,7 @@ def test_a_request_that_comes_too_late_takes_nothing_from_the_response_before_it
         assert idle.get("/x").status == 200
         os.kill(hostile.server.pid, signal.SIGTERM)
         idle.wait_closed()
-        connection.send_pieces([get("/too-late")])
+        connection.send_pieces([get_request("/too-late")])
         assert len(connection.response().body) == size
 
 
@@ -232,7 +228,7 @@ def test_shutdown_is_bounded_whoever_is_there(backend: Backend) -> None:
             for path in ("/forever/never", "/hold/never", "/stream/100000", "/large/20000000", "/late-stall"):
                 join().request(path)
             if not backend.http2:
-                for beginning in (b"GET / HT", get("/x").replace(b"Host", b"Host "), handshake()[:-2]):
+                for beginning in (b"GET / HT", get_request("/x").replace(b"Host", b"Host "), handshake()[:-2]):
                     join().send(beginning)
                 open_websocket(join())
                 open_websocket(join(), "/ws/deaf")

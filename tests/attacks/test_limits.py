@@ -6,15 +6,17 @@ them is large, so that keeping it would show. RFC 9112 §3, RFC 6585 §5, RFC 91
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from support import raw
 from support.backends import HTTP2, HTTP2_TLS, TLS, UNIX
 from support.kernel import memory
 from support.raw import Closed, Connection
 
-from attacks.target import Target, exchange, target
+from attacks.target import Target, target
 
 OPTIONS = (
     "--limit-request-line", "100", "--limit-head-fields", "10", "--limit-head-size", "2000",
@@ -229,15 +231,9 @@ def test_25_header_bombs_leave_memory_flat(hostile: Target) -> None:
 def preface() -> Iterator[Target]:
     with target("--proxy-protocol-from", "127.0.0.1") as found:
         # Every connection of this server starts with a preface.
-        found.get = lambda path, *fields: _get_behind_preface(found, path, fields)  # type: ignore[method-assign]
+        get = functools.partial(raw.get, found.address, preface=b"PROXY UNKNOWN\r\n")
+        found.get = lambda path, *fields: get(path, fields)  # type: ignore[method-assign]  # of this one only
         yield found
-
-
-def _get_behind_preface(found: Target, path: str, fields: tuple[str, ...]):  # type: ignore[no-untyped-def]
-    with found.connect() as connection:
-        lines = [f"GET {path} HTTP/1.1", "Host: a.example", "Connection: close", *fields]
-        request = "\r\n".join(lines).encode() + b"\r\n\r\n"
-        return exchange(connection, b"PROXY UNKNOWN\r\n" + request)
 
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n"

@@ -15,6 +15,7 @@ from support.backends import HTTP2, TCP, TLS, UNIX, over
 from support.exchanges import Exchanges
 from support.inprocess import Backend
 from support.kernel import cpu_seconds, descriptors, memory, wait_until
+from support.raw import get_request
 
 from attacks.target import Target, target
 
@@ -22,10 +23,6 @@ HOST = b"Host: a.example\r\n"
 MIB = 1 << 20
 #: The default of --h2-stream-window.
 WINDOW = 256 << 10
-
-
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()
 
 
 class Crowd(contextlib.ExitStack):
@@ -216,7 +213,7 @@ def test_27_pipelined_requests_whose_answers_nobody_reads() -> None:
         before = memory(hostile.worker)
         clients = [stack.enter_context(hostile.connect(receive_buffer=8192)) for _ in range(5)]
         for client in clients:
-            client.send(get("/large/100000") * 1000)
+            client.send(get_request("/large/100000") * 1000)
         # Each may have what the kernel takes, and one answer on top.
         wait_until(lambda: hostile.get("/ignore").status == 200, "others are served")
         assert memory(hostile.worker) - before < 16 * MIB
@@ -230,7 +227,7 @@ def test_27_pipelined_requests_behind_a_slow_one() -> None:
         before = memory(hostile.worker)
         for _ in range(20):
             client = crowd.join("/forever/slow")
-            client.stuff(get("/ignore") * 1000, 1000)
+            client.stuff(get_request("/ignore") * 1000, 1000)
         hostile.wait_for_count("forever", 20)
         assert memory(hostile.worker) - before < 20 * (3 * 65536) + 8 * MIB
 
@@ -266,7 +263,7 @@ def test_one_who_floods_does_not_keep_the_others_waiting(backend: Backend) -> No
         flood, honest = crowd.join(), crowd.join()
         slowest = 0.0
         for _ in range(20):
-            flood.stuff(get("/odd/body-bytes") * 500, 10)
+            flood.stuff(get_request("/odd/body-bytes") * 500, 10)
             flood.socket.settimeout(0)
             with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
                 while flood.socket.recv(1 << 18):

@@ -10,17 +10,13 @@ import re
 
 import pytest
 from support.backends import HTTP2, TLS
-from support.raw import Closed
+from support.raw import Closed, get_request
 
 from attacks.served.hostile import LIES, WRONG
 from attacks.target import Target, target
 
 ALSO = (TLS, HTTP2)
 MESSAGE_ERROR = "MessageError"
-
-
-def get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -91,7 +87,7 @@ def test_21_transfer_encoding_from_the_application(hostile: Target) -> None:
 @pytest.mark.http1("connection options")
 def test_21_connection_close_from_the_application_is_kept(hostile: Target) -> None:
     with hostile.connect() as connection:
-        connection.send(get("/odd/connection-close") + get("/next"))
+        connection.send(get_request("/odd/connection-close") + get_request("/next"))
         response = connection.response()
         assert (response.body, response.closes) == (b"hello", True)
         connection.wait_closed()

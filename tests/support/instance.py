@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from support.readings import slot
+from support.server import with_tests
 from swell import __version__
 from swell.errors import StartupError
 from swell.supervisor.control.app import ControlApplication
@@ -220,7 +221,7 @@ def running(root: Path, name: str = "", control: str = "auto") -> Iterator[Runni
 def process(root: Path, name: str, word: str = "") -> Iterator[subprocess.Popen[str]]:
     """Ready when it is given out, killed at the end."""
     command = [sys.executable, "-m", "support.instance", str(root), name, word]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = {**os.environ, **with_tests()}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as child:
         try:
             assert child.stdout is not None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["Address", "Closed", "Connection", "Fields", "Response", "connected", "opened"]
+__all__ = ["Address", "Closed", "Connection", "Fields", "Response", "connected", "get", "get_request", "opened"]
 
 PATIENCE = 15.0  # seconds for any single wait
 
@@ -287,9 +287,20 @@ def connected(
         yield Connection(sock)
 
 
-def get(address: Address, target: str = "/", fields: Sequence[str] = (), tls: ssl.SSLContext | None = None) -> Response:
+def get_request(path: str) -> bytes:
+    """As it goes over the wire."""
+    return f"GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n".encode()
+
+
+def get(
+    address: Address,
+    target: str = "/",
+    fields: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
+    preface: bytes = b"",
+) -> Response:
     """One request on a connection of its own."""
-    with connected(address, tls=tls) as connection:
+    with connected(address, tls=tls, preface=preface) as connection:
         lines = [f"GET {target} HTTP/1.1", "Host: a.example", "Connection: close", *fields]
         connection.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
         return connection.response()

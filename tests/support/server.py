@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["QUIET", "START_SECONDS", "STOP_SECONDS", "ServerProcess", "serving"]
+__all__ = ["QUIET", "START_SECONDS", "STOP_SECONDS", "ServerProcess", "serving", "with_tests"]
 
 START_SECONDS = 30.0  # importing an application on a busy machine
 STOP_SECONDS = 15.0
@@ -29,6 +29,11 @@ QUIET = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "SWELL_SLOW_CALLBACK": "off"}
 _RAISED = re.compile(
     r"^[ |+]*((?:\w+\.)*\w*(?:Error|Exception|Warning|Group|Exit|Cancelled|Disconnected?))\b(?=:|$)", re.M
 )
+
+
+def with_tests() -> dict[str, str]:
+    """The environment of a process whose modules import what tests are made of."""
+    return {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 class ServerProcess:

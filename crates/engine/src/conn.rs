@@ -48,10 +48,8 @@ pub(crate) struct Conn {
     pub(crate) unsent: u32,
     /// It is in the engine's list of connections to flush.
     pub(crate) dirty: bool,
-    /// In [`crate::core::Inner::again`].
+    /// It is in the engine's list of connections that go on, in this turn or the next.
     pub(crate) again: bool,
-    /// It has had its share of this turn; requests that have come wait in `input`.
-    pub(crate) yielded: bool,
     /// The server has answered in the application's place: for the application the client is gone.
     pub(crate) refused: bool,
     pub(crate) memo: Option<Box<Memo>>,
@@ -90,7 +88,6 @@ impl Conn {
             unsent: 0,
             dirty: false,
             again: false,
-            yielded: false,
             refused: false,
             memo: None,
             queued_at: None,
@@ -248,8 +245,8 @@ impl Conn {
         }
         match &self.protocol {
             Protocol::Preface | Protocol::Drain(..) | Protocol::Closing(Closing::Lingering) => false,
-            // The next request waits until earlier answers are taken.
-            Protocol::Idle => self.yielded || self.out.len() >= OUT_HIGH,
+            // The next request waits until earlier answers are taken, and those behind it until it has its turn.
+            Protocol::Idle => self.out.len() >= OUT_HIGH || (self.again && !self.input.is_empty()),
             Protocol::Closing(Closing::Sending) => true,
             Protocol::Queued => self.input.len() >= PIPELINE_MAX,
             Protocol::Http(exchange) if exchange.body.decoder.is_done() => self.input.len() >= PIPELINE_MAX,

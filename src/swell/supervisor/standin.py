@@ -130,7 +130,7 @@ def become(line: Line) -> int:
     # The one that serves is the last.
     others = [pid for pid in line.living if pid != line.current]
     if not line.over and line.current in line.living and os.access(words[3], os.R_OK):
-        try:  # noqa: SIM105
+        try:  # noqa: SIM105 - it waits for as long as the server runs, with as little as possible loaded
             os.execv(sys.executable, [*words, *map(str, others), str(line.current)])  # noqa: S606 - no shell is wanted
         except OSError:
             pass  # the interpreter has been removed: this one is still here

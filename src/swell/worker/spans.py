@@ -91,7 +91,7 @@ def traced(application: Application, tracer: Any, ids: Ids | None, limit: int | 
     if ids is None or limit is None:
         limit = _LOW + 1
     (span_key,) = set_span_in_context(INVALID_SPAN, context.Context())
-    attach, current, Context, draw = context.attach, context.get_current, context.Context, random.getrandbits  # noqa: N806
+    attach, current, made, draw = context.attach, context.get_current, context.Context, random.getrandbits
 
     # Contexts that are attached are not detached: they are those of the request's own task, and end with it.
     async def request(scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,7 +101,7 @@ def traced(application: Application, tracer: Any, ids: Ids | None, limit: int | 
                 begins = False
         trace = draw(128) if begins else 0
         if begins and trace & _LOW >= limit:
-            attach(Context({span_key: _Unrecorded(trace)}))
+            attach(made({span_key: _Unrecorded(trace)}))
             await application(scope, receive, send)
             return
         if ids is not None:

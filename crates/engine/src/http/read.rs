@@ -64,7 +64,7 @@ pub(crate) fn resume(py: Python<'_>, core: &Rc<Core>, key: Key) {
 fn resume_one(py: Python<'_>, core: &Rc<Core>, key: Key) {
     let waiting = core.with(|inner| {
         let conn = inner.conns.get_mut(key)?;
-        (conn.again, conn.yielded) = (false, false);
+        conn.again = false;
         Some(std::mem::take(&mut conn.input))
     });
     let Some(waiting) = waiting else { return };
@@ -236,20 +236,13 @@ fn process(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
                 at += len;
                 launch::request(py, core, key, parsed, &rest[..len], &bytes[at..], &mut at);
                 core.settle(py);
+                // The next requests wait until the other connections have had their turn.
                 if at < bytes.len() && share.is_used_up() {
-                    core.with(|inner| give_way(inner, key));
+                    core.with(|inner| inner.look_again(key));
                     return at;
                 }
             }
         }
-    }
-}
-
-/// The next requests of a connection wait until the others have had their turn.
-fn give_way(inner: &mut Inner, key: Key) {
-    if let Some(conn) = inner.conns.get_mut(key) {
-        conn.yielded = true;
-        inner.look_again(key);
     }
 }
 
