@@ -175,14 +175,21 @@ def test_two_thousand_websockets_leave_nothing_behind(backend: Backend) -> None:
             gc.collect()
 
         await rounds(0, 600)
-        fds, tasks, rss = descriptors(os.getpid()), len(asyncio.all_tasks()), memory(os.getpid())
-        await rounds(600, 2000)
-        assert app.running == 0
-        assert len(asyncio.all_tasks()) == tasks
-        assert descriptors(os.getpid()) <= fds
-        # Less than one compressor (some 300 KB each) for every two hundred connections.
-        assert memory(os.getpid()) - rss < 3 << 20
-        assert server.engine.stats()["websockets"] == 2600
+        fds, tasks = descriptors(os.getpid()), len(asyncio.all_tasks())
+        growth = []
+        # The heap may grow to another shape once; what is left behind is left behind each time.
+        for again in range(3):
+            rss = memory(os.getpid())
+            await rounds(600 + again * 2000, 2000)
+            assert app.running == 0
+            assert len(asyncio.all_tasks()) == tasks
+            assert descriptors(os.getpid()) <= fds
+            assert server.engine.stats()["websockets"] == 2600 + again * 2000
+            growth.append(memory(os.getpid()) - rss)
+            # Less than one compressor (some 300 KB each) for every two hundred connections.
+            if growth[-1] < 3 << 20:
+                return
+        raise AssertionError(f"each time 2,000 connections left bytes behind: {growth}")
 
     app = Application(echo)
     serving(backend, app, scenario)
