@@ -236,7 +236,7 @@ def test_responses_are_counted_by_class(board: Scoreboard, serve: Callable[..., 
         assert (said["requests"], said["application_errors"], said["timed_out"]) == (10, 1, 0)
         # A refused head is no request; one with a status that has no class is.
         assert sum(said["latency"]) == sum(said["dispatch_delay"]) == 10
-        assert said["latency_ns"] > said["dispatch_delay_ns"] > 0
+        assert said["latency_ns"] > said["dispatch_delay_ns"]
 
     serve(app, scenario)
 

@@ -132,10 +132,37 @@ def test_the_scope_may_say_anything(board: Scoreboard, serve: Callable[..., Any]
             for _ in range(number):
                 assert (await client.get("/")).status == 200
         await wait_counted(
-            board, {("GET", "http", "", 200, ""): number - 1, ("GET", "http", "", 200, "/" + "x" * 167): 1}
+            board, {("GET", "http", "1.1", 200, ""): number - 1, ("GET", "http", "1.1", 200, "/" + "x" * 167): 1}
         )
 
     serve(app, scenario)
+
+
+@pytest.mark.parametrize("pause", [False, True])
+def test_scheme_and_version_are_those_of_the_request(board: Scoreboard, serve: Callable[..., Any], pause: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if pause:
+            await asyncio.sleep(0)
+        await answer(send)
+
+    async def scenario(server: InProcess) -> None:
+        async with server.connect() as client:
+            await client.get("/")
+            for scheme in (b"https", b"https", b"http"):
+                await client.request("/", fields=[(b"x-forwarded-proto", scheme)])
+                await client.response()
+            await client.get("/")
+            await client.send(b"GET / HTTP/1.0\r\n\r\n")
+            await client.response()
+        get = ("GET", "http")
+        expected: dict[Kind, int] = {
+            (*get, "1.1", 200, ""): 3,
+            ("GET", "https", "1.1", 200, ""): 2,
+            (*get, "1.0", 200, ""): 1,
+        }
+        await wait_counted(board, expected)
+
+    serve(app, scenario, forwarded_allow_ips=["127.0.0.1"])
 
 
 def test_routes_beyond_the_bound_share_a_label(board: Scoreboard, serve: Callable[..., Any]) -> None:

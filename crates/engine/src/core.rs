@@ -23,7 +23,7 @@ use crate::gather::Gathering;
 use crate::h2;
 use crate::handoff::Handoff;
 use crate::http::count::{self, Ended};
-use crate::io::clock;
+use crate::io::clock::{self, Moment};
 use crate::io::deadlines::Deadlines;
 use crate::io::poller::Poller;
 use crate::io::slots::{Key, Slots};
@@ -95,6 +95,7 @@ pub(crate) struct Inner {
     /// Connections with something to send.
     pub(crate) dirty: Vec<Key>,
     pub(crate) gathering: Gathering,
+    pub(crate) moment: Moment,
     /// Connections whose next input can be processed now.
     pub(crate) again: Vec<Key>,
     pub(crate) scheduled: bool,
@@ -188,6 +189,7 @@ impl Core {
             exchanges: Vec::new(),
             dirty: Vec::new(),
             gathering: Gathering::default(),
+            moment: Moment::default(),
             again: Vec::new(),
             scheduled: false,
             passed: 0,
@@ -276,7 +278,7 @@ impl Core {
                 if inner.when_empty.is_some() && inner.conns.len() == 0 && inner.tasks.len() == 0 {
                     inner.wakes.extend(inner.when_empty.take().map(Wake::Resume));
                 }
-                (std::mem::take(&mut inner.wakes), inner.has_ended())
+                (std::mem::take(&mut inner.wakes), inner.has_ended_suspended())
             });
             if ended {
                 count::suspended(py, self);
@@ -289,6 +291,7 @@ impl Core {
                     error.write_unraisable(py, Some(self.py.report.bind(py)));
                 }
             }
+            self.with(|inner| inner.moment.pass());
         }
     }
 

@@ -18,7 +18,7 @@ use crate::core::{level, Core, Wake};
 use crate::expire;
 use crate::fault;
 use crate::http::read;
-use crate::io::clock;
+use crate::io::clock::{self, Moment};
 use crate::io::poller::{Events, Poller};
 use crate::io::slots::Key;
 use crate::py::callable::Link;
@@ -40,14 +40,15 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
         return Err(error);
     }
     let started = clock::precise_ns();
-    let mut now = started;
+    let mut now = Moment::at(started);
     let requests = core.with(|inner| inner.stats.requests);
     let mut events = Events::new();
     let mut result = Ok(());
     loop {
         if let Err(error) = core.with(|inner| {
+            inner.moment = now;
             if let Some(board) = &mut inner.board {
-                board.turn(now);
+                board.turn(inner.moment.now());
             }
             inner.now = clock::coarse_ms();
             inner.passed = 0;
@@ -57,7 +58,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
             result = Err(error.into());
             break;
         }
-        core.with(|inner| inner.gathering.begin(events.len(), now));
+        core.with(|inner| inner.gathering.begin(events.len(), inner.moment.now()));
         for at in 0..events.len() {
             let event = events.get(at);
             let key = Key::from_bits(event.token);
@@ -70,13 +71,16 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
                 }
                 _ => read::ready(py, core, key, event),
             });
-            core.with(|inner| {
-                if inner.gathering.is_on() && inner.gathering.is_due(clock::precise_ns()) {
+            now = core.with(|inner| {
+                let over = inner.moment.after(now);
+                if inner.gathering.is_on() && inner.gathering.is_due(over) {
                     inner.flush_dirty();
+                    inner.moment.pass();
                 }
+                inner.moment
             });
         }
-        core.with(|inner| inner.gathering.end(clock::precise_ns()));
+        core.with(|inner| inner.gathering.end(inner.moment.now()));
         settle_all(py, core);
         // KeyboardInterrupt and SystemExit of an application end the loop; the engine's state stays whole.
         if let Some(error) = core.take_fatal() {
@@ -85,8 +89,8 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
         if result.is_err() || events.len() < Events::CAPACITY {
             break;
         }
-        now = clock::precise_ns();
-        if now - started > share::OF_TURN_NS {
+        now = Moment::default();
+        if now.now() - started > share::OF_TURN_NS {
             break;
         }
     }
@@ -110,6 +114,7 @@ pub(crate) fn after(
         if let Some(board) = &mut inner.board {
             board.outside();
         }
+        inner.moment.pass();
         inner.now = clock::coarse_ms();
         inner.passed = 0;
         inner.fixed.refresh();
@@ -149,6 +154,7 @@ fn settle_all(py: Python<'_>, core: &Rc<Core>) {
             return None;
         }
         inner.flush_dirty();
+        inner.moment.pass();
         Some(if time_is_up { Vec::new() } else { std::mem::take(&mut inner.again) })
     }) {
         let mut again = again.into_iter();

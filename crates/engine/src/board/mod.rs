@@ -34,7 +34,7 @@ mod writer;
 
 pub(crate) use self::beat::beat;
 pub(crate) use self::python::Scoreboard;
-pub(crate) use self::series::{Label, BOUNDS};
+pub(crate) use self::series::{Labels, BOUNDS};
 pub(crate) use self::slow::Slow;
 pub(crate) use self::waiting::Place;
 pub(crate) use self::writer::{Answered, Board, Times};

@@ -1,24 +1,26 @@
 //! Requests by what they were (method, scheme, version, status, route), with the histogram of their durations: what
 //! OpenTelemetry's stable conventions call `http.server.request.duration`.
 //!
-//! A series is an entry of a small table in the slot. It is opened by the first request of its kind and never changes
-//! its kind. The table is bounded: routes beyond [`ROUTES`] share one label, requests beyond the table share its last
+//! A series is an entry of a small table in the slot. It is opened by the first request with its labels, which
+//! never change. The table is bounded: routes beyond [`ROUTES`] share one label, requests beyond the table share its last
 //! entry. What is nobody's route (a path that was not found) has none, so that a scan of random paths opens nothing.
 
 use std::collections::HashMap;
 use std::sync::atomic::{fence, Ordering};
 
-use super::layout::{Slot, SERIES_AT, SLOT_WORDS};
+use swell_wire::h1::line::Version;
+
+use super::layout::{Histogram, Slot, SERIES_AT, SLOT_WORDS};
 use super::{Answered, Board};
 
 /// Entries of the table. An application of 50 routes that each answer two statuses is told apart whole.
 pub(super) const SERIES: usize = 128;
-/// Words of an entry: kind, length of the route, its text, the buckets, the sum, one to spare.
+/// Words of an entry: labels, length of the route, its text, the buckets, the sum, one to spare.
 pub(super) const SERIES_WORDS: usize = 40;
 /// Routes that are told apart.
 const ROUTES: usize = 64;
 
-const KIND: usize = 0;
+const LABELS: usize = 0;
 const LENGTH: usize = 1;
 const TEXT: usize = 2;
 /// A route is cut behind so many bytes.
@@ -45,12 +47,12 @@ const METHODS: [&str; 11] =
 const VERSIONS: [&str; 5] = ["", "1.1", "1.0", "2", "3"];
 /// The label of what has a label of its own no more.
 const OTHER: &str = "_OTHER";
-/// Marks an entry in use: a kind is never 0.
+/// Marks an entry in use: its labels are never 0.
 const USED: u64 = 1 << 63;
 
 /// The place of a request line's method in [`METHODS`].
 #[inline]
-pub(super) fn method(line: &[u8]) -> u8 {
+fn method(line: &[u8]) -> u8 {
     match line {
         [b'G', b'E', b'T', b' ', ..] => 1,
         [b'P', b'O', b'S', b'T', b' ', ..] => 2,
@@ -61,22 +63,35 @@ pub(super) fn method(line: &[u8]) -> u8 {
     }
 }
 
-/// What the scope says of a request.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Label<'a> {
-    pub(crate) https: bool,
-    pub(crate) version: &'a str,
-    /// The path's template. Empty: it is not known.
-    pub(crate) route: &'a str,
-}
+/// What tells series apart, as it becomes known: a request's method, version and scheme, then status, then route.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Labels(u64);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Kind(u64);
+impl Labels {
+    /// Of a request with this line.
+    #[inline]
+    pub(crate) fn of(line: &[u8], version: Version, https: bool) -> Self {
+        let version = match version {
+            Version::Http11 => 1,
+            Version::Http10 => 2,
+            Version::Http2 => 3,
+        };
+        Self(USED | u64::from(method(line)) | version << 8 | u64::from(https) << 16)
+    }
 
-impl Kind {
-    fn new(method: u8, https: bool, version: u8, status: u16, route: u8) -> Self {
-        let low = u64::from(method) | u64::from(version) << 8 | u64::from(https) << 16;
-        Self(USED | low | u64::from(route) << 24 | u64::from(status) << 32)
+    #[inline]
+    pub(super) fn with_status(self, status: u16) -> Self {
+        Self(self.0 | u64::from(status) << 32)
+    }
+
+    #[inline]
+    fn with_route(self, route: u8) -> Self {
+        Self(self.0 | u64::from(route) << 24)
+    }
+
+    /// That of requests for which there is no series any more: of their version and scheme.
+    fn others(self) -> Self {
+        Self(self.0 & (USED | 0x1_ff00)).with_route(ROUTES as u8 + 1)
     }
 
     fn method(self) -> &'static str {
@@ -104,7 +119,7 @@ impl Kind {
 #[derive(Default)]
 pub(super) struct Series {
     /// By place.
-    kinds: Vec<Kind>,
+    opened: Vec<Labels>,
     /// The entry of the request before: mostly it is this one's, too.
     last: usize,
     /// Numbers of the routes, from 1.
@@ -128,34 +143,31 @@ impl Series {
         number as u8
     }
 
-    fn find(&mut self, kind: Kind) -> Option<usize> {
-        if self.kinds.get(self.last) != Some(&kind) {
-            self.last = self.kinds.iter().position(|known| *known == kind)?;
+    fn find(&mut self, labels: Labels) -> Option<usize> {
+        if self.opened.get(self.last) != Some(&labels) {
+            self.last = self.opened.iter().position(|known| *known == labels)?;
         }
         Some(self.last)
     }
 
     /// The entry of a request, which may have to be opened.
-    fn place(&mut self, slot: &Slot, answered: Answered, label: Label<'_>) -> usize {
-        let version = VERSIONS.iter().position(|known| *known == label.version).unwrap_or(0) as u8;
-        let route = self.route(label.route);
-        let text = if usize::from(route) > ROUTES { OTHER } else { label.route };
-        let Answered { method, status, .. } = answered;
-        let kind = Kind::new(method, label.https, version, status, route);
-        let others = Kind::new(0, label.https, version, 0, ROUTES as u8 + 1);
-        if let Some(place) = self.find(kind) {
+    fn place(&mut self, slot: &Slot, labels: Labels, route: &str) -> usize {
+        let number = self.route(route);
+        let labels = labels.with_route(number);
+        if let Some(place) = self.find(labels) {
             return place;
         }
-        match self.kinds.len() {
-            place if place < SERIES - 1 => self.open(slot, kind, text),
-            place if place < SERIES => self.open(slot, others, OTHER),
+        let text = if usize::from(number) > ROUTES { OTHER } else { route };
+        match self.opened.len() {
+            place if place < SERIES - 1 => self.open(slot, labels, text),
+            place if place < SERIES => self.open(slot, labels.others(), OTHER),
             _ => SERIES - 1,
         }
     }
 
     #[cold]
-    fn open(&mut self, slot: &Slot, kind: Kind, route: &str) -> usize {
-        let place = self.kinds.len();
+    fn open(&mut self, slot: &Slot, labels: Labels, route: &str) -> usize {
+        let place = self.opened.len();
         let at = start(place);
         let mut end = route.len().min(TEXT_WORDS * 8);
         while !route.is_char_boundary(end) {
@@ -167,22 +179,25 @@ impl Series {
             padded[..bytes.len()].copy_from_slice(bytes);
             slot.store(at + TEXT + word, u64::from_le_bytes(padded));
         }
-        // A reader that sees the kind sees all of it.
+        // A reader that sees the labels sees all of it.
         fence(Ordering::Release);
-        slot.store(at + KIND, kind.0);
-        self.kinds.push(kind);
+        slot.store(at + LABELS, labels.0);
+        self.opened.push(labels);
         place
     }
 }
 
 impl Board {
-    /// Counts a request that was answered.
+    /// Counts a request that was answered, at `now` (precise nanoseconds). `route` is the template of its path, empty
+    /// where it is not known.
     #[inline]
-    pub(crate) fn count_request(&mut self, answered: Answered, label: Label<'_>) {
-        let at = start(self.series.place(&self.slot, answered, label));
-        let bucket = BOUNDS_NS.iter().filter(|bound| answered.duration > **bound).count();
+    pub(crate) fn count_request(&mut self, answered: Answered, now: u64, route: &str) {
+        let duration = now.saturating_sub(answered.started);
+        self.slot.count(Histogram::Latency, duration);
+        let at = start(self.series.place(&self.slot, answered.labels, route));
+        let bucket = BOUNDS_NS.iter().filter(|bound| duration > **bound).count();
         self.slot.add(at + BUCKETS + bucket, 1);
-        self.slot.add(at + SUM, answered.duration);
+        self.slot.add(at + SUM, duration);
     }
 }
 
@@ -208,8 +223,8 @@ pub(super) struct Found {
 /// The entry at `place`, if it is in use.
 pub(super) fn read(slot: &Slot, place: usize) -> Option<Found> {
     let at = start(place);
-    let kind = Kind(slot.load(at + KIND));
-    if kind.0 & USED == 0 {
+    let labels = Labels(slot.load(at + LABELS));
+    if labels.0 & USED == 0 {
         return None;
     }
     fence(Ordering::Acquire);
@@ -218,10 +233,10 @@ pub(super) fn read(slot: &Slot, place: usize) -> Option<Found> {
     let mut text: Vec<u8> = words.flat_map(|word| slot.load(word).to_le_bytes()).collect();
     text.truncate(length);
     Some(Found {
-        method: kind.method(),
-        scheme: kind.scheme(),
-        version: kind.version(),
-        status: kind.status(),
+        method: labels.method(),
+        scheme: labels.scheme(),
+        version: labels.version(),
+        status: labels.status(),
         route: String::from_utf8_lossy(&text).into_owned(),
         buckets: std::array::from_fn(|bucket| slot.load(at + BUCKETS + bucket)),
         sum: slot.load(at + SUM),
@@ -238,8 +253,8 @@ mod tests {
         Box::new(Slot([const { AtomicU64::new(0) }; SLOT_WORDS]))
     }
 
-    fn answered(status: u16) -> Answered {
-        Answered { duration: 1, status, method: 1 }
+    fn get(status: u16) -> Labels {
+        Labels::of(b"GET / HTTP/1.1", Version::Http11, false).with_status(status)
     }
 
     #[test]
@@ -261,7 +276,7 @@ mod tests {
         let (slot, mut series) = (slot(), Series::default());
         let long = "/ä".repeat(100);
         for route in ["", "/items/{id}", &long] {
-            series.place(&slot, answered(404), Label { https: true, version: "2", route });
+            series.place(&slot, Labels::of(b"GET / HTTP/2", Version::Http2, true).with_status(404), route);
         }
         let found = read(&slot, 1).unwrap();
         assert_eq!((found.method, found.scheme, found.version, found.status), ("GET", "https", "2", 404));
@@ -277,22 +292,17 @@ mod tests {
         let mut places = Vec::new();
         for status in [200, 404, 500] {
             for number in 0..2 * ROUTES {
-                let route = format!("/{number}");
-                places.push(series.place(
-                    &slot,
-                    answered(status),
-                    Label { https: false, version: "1.1", route: &route },
-                ));
+                places.push(series.place(&slot, get(status), &format!("/{number}")));
             }
         }
         let routes = (0..SERIES).filter_map(|place| read(&slot, place)).map(|found| found.route);
         assert_eq!(routes.collect::<std::collections::HashSet<_>>().len(), ROUTES + 1);
         assert_eq!(read(&slot, places[ROUTES]).unwrap().route, OTHER);
         let last = read(&slot, SERIES - 1).unwrap();
-        assert_eq!((last.method, last.status, last.route.as_str()), (OTHER, 0, OTHER));
+        assert_eq!((last.method, last.version, last.status, last.route.as_str()), (OTHER, "1.1", 0, OTHER));
         assert_eq!(*places.last().unwrap(), SERIES - 1);
         // Those that were there first are still told apart.
-        let again = series.place(&slot, answered(200), Label { https: false, version: "1.1", route: "/0" });
+        let again = series.place(&slot, get(200), "/0");
         assert_eq!(again, places[0]);
     }
 }

@@ -11,7 +11,7 @@ use super::beat::Beat;
 use super::layout::{Histogram, Slot, Word, CLEARED};
 use super::map::{Map, OwnSlot};
 use super::sampler::Sampler;
-use super::series::{method, Series};
+use super::series::{Labels, Series};
 use super::slow::Slow;
 use super::text;
 use super::waiting::Waiting;
@@ -38,15 +38,14 @@ pub(crate) struct Times {
     started: u64,
     /// When the request had come, while its first step has not been seen.
     arrived: u64,
-    method: u8,
+    labels: Labels,
 }
 
-/// A request that has got its response: how long it took, in nanoseconds.
+/// A request that has got its response.
 #[derive(Clone, Copy)]
 pub(crate) struct Answered {
-    pub(super) duration: u64,
-    pub(super) status: u16,
-    pub(super) method: u8,
+    pub(super) started: u64,
+    pub(super) labels: Labels,
 }
 
 impl Board {
@@ -134,16 +133,16 @@ impl Board {
         self.arrivals.queued = since;
     }
 
-    /// The application is about to be called for the request with this line (its CRLF included).
+    /// The application is about to be called, at `now` (precise nanoseconds), for the request with this line (its CRLF
+    /// included).
     #[inline]
-    pub(crate) fn begin(&mut self, line: &[u8], socket: Option<&OwnedFd>) -> Times {
-        let now = clock::precise_ns();
+    pub(crate) fn begin(&mut self, now: u64, line: &[u8], labels: Labels, socket: Option<&OwnedFd>) -> Times {
         text::write(self.slot.current(), now, shown(line));
         let queued = self.arrivals.queued.take();
         let mut times = Times {
             started: queued.unwrap_or(now),
             arrived: queued.unwrap_or_else(|| self.arrivals.arrived(now, socket)),
-            method: method(line),
+            labels,
         };
         if self.eager {
             self.slot.count(Histogram::DispatchDelay, now.saturating_sub(times.arrived));
@@ -178,12 +177,8 @@ impl Board {
     /// The response is complete. What is returned, once, is to be counted with [`Board::count_request`].
     #[inline]
     pub(crate) fn answered(&self, times: &mut Times, status: u16) -> Option<Answered> {
-        if times.started == 0 {
-            return None;
-        }
-        let duration = clock::precise_ns().saturating_sub(std::mem::take(&mut times.started));
-        self.slot.count(Histogram::Latency, duration);
-        Some(Answered { duration, status, method: times.method })
+        let started = std::mem::take(&mut times.started);
+        (started != 0).then(|| Answered { started, labels: times.labels.with_status(status) })
     }
 
     /// The engine's counters, once per turn.

@@ -2,13 +2,13 @@
 //!
 //! A response ends inside a borrow, where no Python code may run; the route stands in the scope, where the
 //! application's router has put it. So `finish` notes the end, and it is counted right behind the borrow: for a request
-//! in its first step when the step is over, for a suspended one by the next `settle`.
+//! in its first step when the step is over, which is when its bytes leave, for a suspended one by the next `settle`.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 
 use super::route;
-use crate::board::{Answered, Label};
+use crate::board::Answered;
 use crate::core::{Core, Inner};
 use crate::io::slots::Key;
 use crate::py::callable::Link;
@@ -22,17 +22,16 @@ pub(crate) struct Ended {
 
 impl Inner {
     #[inline]
-    pub(crate) fn has_ended(&self) -> bool {
-        !self.ended.is_empty()
+    pub(crate) fn has_ended_suspended(&self) -> bool {
+        self.ended.iter().any(|ended| ended.running.is_some())
     }
 }
 
 /// The request at `link` has made its first step, or is over.
 #[inline]
 pub(crate) fn stepped(core: &Core, link: Link, scope: &Bound<'_, PyAny>) {
-    let is_ours = |ended: &Ended| ended.link.key == link.key && ended.link.serial == link.serial;
     let answered = core.with(|inner| {
-        let at = inner.ended.iter().position(is_ours)?;
+        let at = inner.ended.iter().position(|ended| ended.link == link)?;
         Some(inner.ended.swap_remove(at).answered)
     });
     if let Some(answered) = answered {
@@ -44,6 +43,7 @@ pub(crate) fn stepped(core: &Core, link: Link, scope: &Bound<'_, PyAny>) {
 /// whoever has its scope.
 #[cold]
 pub(crate) fn suspended(py: Python<'_>, core: &Core) {
+    core.with(|inner| inner.moment.pass());
     let mut at = 0;
     while let Some(found) = core.with(|inner| {
         let running = inner.ended.get(at)?.running;
@@ -60,23 +60,13 @@ pub(crate) fn suspended(py: Python<'_>, core: &Core) {
 
 fn count(core: &Core, answered: Answered, scope: &Bound<'_, PyAny>) {
     let Ok(scope) = scope.cast::<PyDict>() else { return };
-    let names = &core.py.names;
-    let text = |name: &Py<PyString>| {
-        let value = scope.get_item(name).ok().flatten()?;
-        value.cast_into::<PyString>().ok()
-    };
-    let (scheme, version) = (text(&names.scheme), text(&names.http_version));
+    let keys = scope.len();
     // A router that says where it has sent the request has put more into the scope than was there.
-    let grown = scope.len() > core.with(|inner| inner.scope_size);
-    let route = if grown { route::template(names, scope) } else { None };
-    let label = Label {
-        https: scheme.as_ref().is_some_and(|scheme| scheme.to_str().is_ok_and(|scheme| scheme == "https")),
-        version: version.as_ref().and_then(|version| version.to_str().ok()).unwrap_or_default(),
-        route: route.as_deref().unwrap_or_default(),
-    };
+    let (now, routed) = core.with(|inner| (inner.moment.now(), keys > inner.scope_size));
+    let route = if routed { route::template(&core.py.names, scope) } else { None };
     core.with(|inner| {
         if let Some(board) = &mut inner.board {
-            board.count_request(answered, label);
+            board.count_request(answered, now, route.as_deref().unwrap_or_default());
         }
     });
 }

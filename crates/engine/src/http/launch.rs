@@ -13,7 +13,7 @@ use swell_wire::h1::line::Version;
 use super::read::{request_line, Parsed};
 use super::{count, finish, receive, send};
 use crate::access::{AccessLog, Record};
-use crate::board::Board;
+use crate::board::{Board, Labels, Times};
 use crate::conn::{Answering, Conn, Exchange, Protocol, RequestBody, Running, Subscription};
 use crate::core::{level, Core, Inner, Wake};
 use crate::io::deadlines::Kind;
@@ -137,7 +137,7 @@ fn open<'py>(
         return Ok(None);
     };
     let names = &core.py.names;
-    let mut forwarded = None;
+    let (mut forwarded, mut https) = (None, secure);
     let state = shared_state(py, core);
     let kept = match &mut memo.scope {
         Some(repeated) => repeated.take(names, state)?,
@@ -154,6 +154,9 @@ fn open<'py>(
                     if let Some(peer) = trusted.filter(|_| memo.forwarded) {
                         proxy::apply(py, core, &memo, peer, &mut details)?;
                         forwarded = forwarded_client(core, key, &details.client);
+                        if let Some(scheme) = &details.scheme {
+                            https = scheme.to_str()? == "https";
+                        }
                     }
                     let scope = templates.scope(py, names, &memo.parts, details)?;
                     if memo.repeated && !memo.forwarded {
@@ -171,14 +174,17 @@ fn open<'py>(
     let id = identify(py, core, &memo, &scope)?;
     let request = parsed.request;
     let link = core.with(|inner| {
-        let Inner { conns, access, board, draining, .. } = inner;
+        let Inner { conns, access, board, moment, draining, .. } = inner;
         let draining = *draining;
         let conn = conns.get_mut(key)?;
         conn.serial = conn.serial.wrapping_add(1);
         let limit = core.settings.limit_requests_per_connection;
         let record = record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
         conn.request_id = id;
-        let times = board.as_mut().map(|board| board.begin(&memo.line, conn.carrier.socket())).unwrap_or_default();
+        let times = board.as_mut().map_or_else(Times::default, |board| {
+            let labels = Labels::of(&memo.line, memo.version, https);
+            board.begin(moment.now(), &memo.line, labels, conn.carrier.socket())
+        });
         let exchange = Exchange {
             response: Response::Awaited,
             head: Vec::new(),
@@ -332,7 +338,10 @@ pub(crate) fn start(
         }
     });
     let stepped = step(py, core, link, scope, receive, send);
-    core.with(|inner| inner.board.iter().for_each(Board::end_step));
+    core.with(|inner| {
+        inner.moment.pass();
+        inner.board.iter().for_each(Board::end_step);
+    });
     match stepped {
         Ok(Stepped::Done(task)) => finish::task_over(py, core, link, &task),
         Ok(Stepped::Suspended) => {}

@@ -29,6 +29,41 @@ pub(crate) fn precise_ns() -> u64 {
     read_ns(libc::CLOCK_MONOTONIC)
 }
 
+/// The precise time of where steps meet: what ends the one begins the next, so that one reading of the clock does for both.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// It was `now` a moment ago, in nanoseconds.
+    pub(crate) fn at(now: u64) -> Self {
+        Self(now)
+    }
+
+    /// Something was done that may have taken long.
+    #[inline]
+    pub(crate) fn pass(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Nanoseconds, read now if need be.
+    #[inline]
+    pub(crate) fn now(&mut self) -> u64 {
+        if self.0 == 0 {
+            self.0 = precise_ns();
+        }
+        self.0
+    }
+
+    /// Nanoseconds, read later than `before` was.
+    #[inline]
+    pub(crate) fn after(&mut self, before: Self) -> u64 {
+        if *self == before {
+            self.pass();
+        }
+        self.now()
+    }
+}
+
 /// What a clock says, in nanoseconds.
 #[inline]
 pub(crate) fn read_ns(clock: libc::clockid_t) -> u64 {

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::io::slots::Key;
 
 /// Which exchange a Python object belongs to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) key: Key,
     pub(crate) serial: u32,

@@ -8,6 +8,7 @@ use swell_wire::h1::line::Version;
 use swell_wire::ws::{accept_key, read_offer, read_offer_of_stream, DeflateOptions};
 
 use super::{receive, send, Ws};
+use crate::board::Labels;
 use crate::conn::Protocol;
 use crate::core::{Core, Inner};
 use crate::http::launch;
@@ -75,12 +76,13 @@ pub(crate) fn open(py: Python<'_>, core: &Rc<Core>, key: Key, memo: Box<Memo>) -
     let id = launch::identify(py, core, &memo, &scope)?;
     let (accept, deflate) = (accept_key(offer.key), offer.deflate);
     let link = core.with(|inner| {
-        let Inner { conns, access, board, .. } = inner;
+        let Inner { conns, access, board, moment, .. } = inner;
         let conn = conns.get_mut(key)?;
         let record = launch::record(access, &memo, &conn.peer, forwarded.as_deref(), id.as_deref());
         conn.request_id = id;
         if let Some(board) = board {
-            board.begin(&memo.line, conn.carrier.socket());
+            // Its length is no response time: it is of no series.
+            board.begin(moment.now(), &memo.line, Labels::default(), conn.carrier.socket());
         }
         conn.serial = conn.serial.wrapping_add(1);
         conn.protocol = Protocol::WebSocket(Box::new(Ws::new(accept, deflate, core.settings.ws_max_queue, record)));
