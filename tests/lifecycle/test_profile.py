@@ -57,6 +57,7 @@ def profiled(server: Told, *options: str) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.alone
 def test_time_is_found_where_it_goes(server: Told) -> None:
     with load(server, "/burn/7"):
         document = profiled(server, "--sampler", "in-process")
@@ -72,6 +73,7 @@ def spy() -> str | None:
     return shutil.which("py-spy") or shutil.which("py-spy", path=sysconfig.get_path("scripts"))
 
 
+@pytest.mark.alone
 def test_py_spy_says_the_same(server: Told) -> None:
     program = spy()
     if program is None:
