@@ -1,12 +1,12 @@
 """What it costs to look: CPU of a GET with everything watching, and with nothing. ``python bench/observed.py --help``.
 
-Servers take turns on one core: `swell.Server` alone, which has neither parent nor scoreboard; that with a scoreboard;
-`swell serve`, which counts and can be asked; that with the admin address, two pages open on the dashboard's live data,
-a scrape of `/metrics` each second and the watch for slow turns; and that with an access log, which goes to a file. All
-processes of a server are counted, the parent's, too. Whoever looks runs on the client's core.
+Compared are `swell.Server` alone, which has neither parent nor scoreboard; that with a scoreboard; `swell serve`, which
+counts and can be asked; that with the admin address, two pages open on the dashboard's live data, a scrape of
+`/metrics` each second and the watch for slow turns; and that with an access log, which goes to a file. All processes of
+a server are counted, the parent's, too. Whoever looks runs on the client's core.
 
-A machine has phases, in which everything costs up to a third more, and which last longer than a round of short windows:
-what is compared are the windows of the same round.
+A few percent are told apart by turns of 20 ms (`rig/rotation.py`). Each round has processes of its own: where they
+happen to have their memory makes a difference of some percent, too.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from rig import load, scenarios, servers, short
+from rig import scenarios, servers, short
 from rig.environment import APPS, VENV, RigError, say
+from rig.rotation import Figures, rotate
 from rig.servers import BY_NAME, Server, with_admin, with_options
 from rig.watchers import Watchers
 
@@ -28,13 +28,6 @@ WATCHED_AT_MOST = 1.05
 """CPU of everything on, to that of everything off."""
 LOGGED_AT_LEAST = 0.9
 """Throughput with the access log, to that without."""
-
-
-class Figures(NamedTuple):
-    """Of one window."""
-
-    cpu_us: float
-    per_second: float
 
 
 def _bare(app: str, port: int, directory: Path) -> Sequence[str | Path]:
@@ -69,71 +62,65 @@ def variants(admin: int) -> list[Server]:
 
 def main() -> int:
     """Measures, prints the table, keeps the result."""
-    given = short.parse("observed", "Measure what being watched costs.", rounds=25)
+    given = short.parse("observed", "Measure what being watched costs.", rounds=12)
     try:
         server_core, client_core = short.prepare(given)
-        admin = servers.free_port()
-        compared = variants(admin)
-        found = measure(compared, admin, server_core, client_core, given.rounds, given.seconds)
+        found: dict[str, list[Figures]] = {}
+        for _ in range(given.rounds):
+            for name, figures in measure(server_core, client_core, given.seconds).items():
+                found.setdefault(name, []).append(figures)
     except RigError as error:
         say(f"bench/observed.py: {error}")
         return 1
-    print(table(found, compared))
+    print(table(found))
     if not given.no_store:
         rounds = {name: [each._asdict() for each in windows] for name, windows in found.items()}
         short.keep("observed", rounds=rounds)
     return 0
 
 
-def measure(
-    compared: list[Server], admin: int, server_core: int, client_core: int, rounds: int, seconds: float
-) -> dict[str, list[Figures]]:
-    """What each variant needed, round by round."""
-    scenario = scenarios.BY_NAME["get"]
-    found: dict[str, list[Figures]] = {variant.name: [] for variant in compared}
+def measure(server_core: int, client_core: int, seconds: float) -> dict[str, Figures]:
+    """One round: what each variant needs."""
+    scenario, admin = scenarios.BY_NAME["get"], servers.free_port()
     with contextlib.ExitStack() as stack:
-        up = []
-        for variant in compared:
-            one = stack.enter_context(servers.running(variant, scenario.app, server_core))
-            one.freeze()
-            up.append(one)
-        for number in range(rounds):
-            turn = number % len(up)
-            for one in up[turn:] + up[:turn]:
-                one.thaw()
-                watchers = Watchers(admin) if one.server.name == "watched" else None
-                with watchers.looking() if watchers else contextlib.nullcontext():
-                    result = load.window(scenario, one.address, client_core, one.pids(), seconds, 0.5)
-                one.freeze()
-                if watchers:
-                    watchers.check(seconds)
-                found[one.server.name].append(Figures(result.server_cpu_us, result.per_second))
-                say(f"  {one.server.title}: {result.server_cpu_us:.2f} µs, {result.per_second:,.0f}/s")
+        up = [stack.enter_context(servers.running(one, scenario.app, server_core)) for one in variants(admin)]
+        watchers = Watchers(admin)
+        with watchers.looking():
+            figures = rotate(scenario, up, client_core, seconds)
+        watchers.check(seconds * len(up))
+    found = {one.server.name: each for one, each in zip(up, figures, strict=True)}
+    say("  " + ", ".join(f"{name} {each.cpu_us:.2f} µs" for name, each in found.items()))
     return found
 
 
-def table(found: dict[str, list[Figures]], compared: list[Server]) -> str:
+def table(found: dict[str, list[Figures]]) -> str:
     """In Markdown: medians, and medians of the rounds' ratios; then whether what was set out to is reached."""
 
-    def cpu(name: str, of: str) -> float:
-        return statistics.median(one.cpu_us / other.cpu_us for one, other in zip(found[name], found[of], strict=True))
+    def cpu(name: str, of: str) -> list[float]:
+        return [one.cpu_us / other.cpu_us for one, other in zip(found[name], found[of], strict=True)]
 
     def rate(name: str, of: str) -> float:
         pairs = zip(found[name], found[of], strict=True)
-        return statistics.median(one.per_second / other.per_second for one, other in pairs)
+        return statistics.median(one.completed / other.completed for one, other in pairs)
 
-    lines = ["| GET 13 B, uvloop | CPU µs | of everything off | per second |", "|---|---:|---:|---:|"]
-    for variant in compared:
-        us, per_second = map(statistics.median, zip(*found[variant.name], strict=True))
-        lines.append(f"| {variant.title} | {us:.2f} | {cpu(variant.name, 'bare'):.3f} | {per_second:,.0f} |")
+    def spread(ratios: list[float]) -> str:
+        """The median and how sure it is: the standard error of the mean."""
+        error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
+        return f"{statistics.median(ratios):.3f} ± {error:.3f}"
+
+    lines = ["| GET 13 B, uvloop | CPU µs | of everything off | requests, of those with everything off |"]
+    lines.append("|---|---:|---:|---:|")
+    for variant in variants(0):
+        us, of = statistics.median(each.cpu_us for each in found[variant.name]), spread(cpu(variant.name, "bare"))
+        lines.append(f"| {variant.title} | {us:.2f} | {of} | {rate(variant.name, 'bare'):.3f} |")
     lines.append("")
     for name, most, what in (
         ("counting", COUNTED_AT_MOST, "with the scoreboard"),
         ("watched", WATCHED_AT_MOST, "everything on"),
     ):
-        ratio = cpu(name, "bare")
-        lines.append(verdict(ratio <= most, f"{what}, {ratio:.3f} of the CPU (≤ {most})"))
-    lines.append(f"looking alone: {cpu('watched', 'serve'):.3f} of the CPU of `swell serve` when nobody looks")
+        ratios = cpu(name, "bare")
+        lines.append(verdict(statistics.median(ratios) <= most, f"{what}, {spread(ratios)} of the CPU (≤ {most})"))
+    lines.append(f"looking alone: {spread(cpu('watched', 'serve'))} of the CPU of `swell serve` when nobody looks")
     for name in ("text", "json"):
         logged = rate(name, "serve")
         said = f"access log as {name}, {logged:.3f} of the throughput without (≥ {LOGGED_AT_LEAST})"

@@ -1,8 +1,10 @@
-"""Runs the load generator (`bench/load`) on the client's core and reads its result. Called by `measure`, `soak`."""
+"""Runs the load generator (`bench/load`) on the client's core, for `measure`, `rotation`, `soak`; reads its result."""
 
+import contextlib
 import json
+import signal
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -57,13 +59,32 @@ def window(
     options = ["--seconds", str(seconds), "--warmup", str(warmup)]
     options += [word for pid in watch for word in ("--watch", str(pid))]
     words = _command(scenario, address, core, options)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        return result(process, seconds)
+
+
+@contextlib.contextmanager
+def stopped(scenario: Scenario, address: str, core: int | str, seconds: float) -> Iterator["subprocess.Popen[str]"]:
+    """A load that ends `seconds` from now, and runs while it gets SIGCONT for the SIGSTOP that it got."""
+    words = _command(scenario, address, core, ("--seconds", str(seconds), "--warmup", "0"))
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def result(process: "subprocess.Popen[str]", seconds: float = 0) -> Result:
+    """What a load says that ends within `seconds`."""
     try:
-        run = subprocess.run(words, capture_output=True, text=True, timeout=seconds + GRACE_SECONDS, check=False)
+        output, errors = process.communicate(timeout=seconds + GRACE_SECONDS)
     except subprocess.TimeoutExpired:
+        process.kill()
         raise RigError("the load generator did not come to an end") from None
-    if not run.stdout.strip():
-        raise RigError(f"the load generator failed: {run.stderr.strip()}")
-    return Result.from_json(run.stdout.splitlines()[-1])
+    if not output.strip():
+        raise RigError(f"the load generator failed: {errors.strip()}")
+    return Result.from_json(output.splitlines()[-1])
 
 
 def paused(
