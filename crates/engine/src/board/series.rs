@@ -195,7 +195,7 @@ impl Board {
         let duration = now.saturating_sub(answered.started);
         self.slot.count(Histogram::Latency, duration);
         let at = start(self.series.place(&self.slot, answered.labels, route));
-        let bucket = BOUNDS_NS.iter().filter(|bound| duration > **bound).count();
+        let bucket = BOUNDS_NS.iter().position(|bound| duration <= *bound).unwrap_or(BOUNDS.len());
         self.slot.add(at + BUCKETS + bucket, 1);
         self.slot.add(at + SUM, duration);
     }
