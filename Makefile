@@ -54,7 +54,7 @@ bench: ## Measure Swell beside its peers (three quarters of an hour; ARGS="--qui
 	$(PYTHON) bench/run.py $(ARGS)
 	$(if $(ARGS),,$(PYTHON) bench/tls.py && $(PYTHON) bench/observed.py)
 
-bench-observed: ## What metrics, dashboards and scrapes cost (two minutes)
+bench-observed: ## What metrics, dashboards and scrapes cost (seven minutes)
 	$(PYTHON) bench/observed.py $(ARGS)
 
 bench-tls: ## TLS beside uvicorn and nginx: requests, handshakes, idle connections (about three minutes)
