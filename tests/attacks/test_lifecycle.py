@@ -119,6 +119,8 @@ def test_each_exchange_ends_once(backend: Backend) -> None:
         with contextlib.ExitStack() as stack:
             for at in range(100):
                 connection: Any = stack.enter_context(hostile.connect())
+                if backend.tls:  # where the server may find the client gone at the end of the handshake
+                    connection.get("/_state")
                 connection.begin(f"/echo/{at}", 100)
                 connection.send_body(b"x" * (at % 100))
                 if backend.http2:  # where a stream that is reset right behind its head is never started
