@@ -13,7 +13,7 @@ use swell_wire::h2::response::{read_back, Fields};
 
 use super::chunk::Chunk;
 use super::wake::waker;
-use crate::http::read::Parsed;
+use crate::http::head::Parsed;
 use crate::io::outbuf::OutBuf;
 
 /// Body bytes that are asked room for at a time.

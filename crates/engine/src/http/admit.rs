@@ -7,7 +7,7 @@ use swell_wire::h1::facts::Framing;
 use swell_wire::h1::line::Version;
 
 use super::finish;
-use super::read::Parsed;
+use super::head::Parsed;
 use crate::conn::{Conn, Protocol};
 use crate::core::{level, Core, Inner};
 use crate::io::clock;

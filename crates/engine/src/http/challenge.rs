@@ -6,7 +6,7 @@
 
 use swell_wire::h1::line::Target;
 
-use super::read::{request_line, Parsed};
+use super::head::{request_line, Parsed};
 use crate::core::Inner;
 use crate::io::deadlines::Kind;
 use crate::io::slots::Key;

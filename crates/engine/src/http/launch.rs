@@ -10,7 +10,7 @@ use swell_wire::h1::body::BodyDecoder;
 use swell_wire::h1::cycle::Response;
 use swell_wire::h1::line::Version;
 
-use super::read::{request_line, Parsed};
+use super::head::{request_line, Parsed};
 use super::{count, finish, receive, send};
 use crate::access::{AccessLog, Record};
 use crate::board::{Board, Labels, Times};

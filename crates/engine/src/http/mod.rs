@@ -5,6 +5,7 @@ mod challenge;
 pub(crate) mod count;
 pub(crate) mod files;
 pub(crate) mod finish;
+pub(crate) mod head;
 pub(crate) mod launch;
 pub(crate) mod rate;
 pub(crate) mod read;

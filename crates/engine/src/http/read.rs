@@ -1,4 +1,4 @@
-//! From readiness to requests: reads the socket, parses heads, decodes bodies.
+//! From readiness to requests: reads the socket, has heads parsed (`head.rs`), decodes bodies.
 //!
 //! Bytes are parsed where they were read, in a buffer that is out of the state's reach while the application runs;
 //! only what cannot be used yet is copied into the connection's `input`.
@@ -10,14 +10,10 @@ use std::rc::Rc;
 use pyo3::prelude::*;
 use swell_wire::error::WireError;
 use swell_wire::h1::body::BodyDecoder;
-use swell_wire::h1::facts::{judge, Request};
-use swell_wire::h1::head::{find_request_line, parse_head, FieldSpan};
-use swell_wire::h1::line::{parse_request_line, RequestLine, Version};
-use swell_wire::h1::scan::HeadScan;
-use swell_wire::h2::request::parse_line;
 use swell_wire::h2::{opening, Opening};
 
 use super::admit::{admit, admit_queued, too_large, Admission};
+use super::head::{self, Parsed};
 use super::launch;
 use crate::conn::{Carrier, Closing, Conn, Protocol, OUT_HIGH};
 use crate::core::{level, Core, Inner, Wake, RECEIVE_SIZE};
@@ -27,7 +23,6 @@ use crate::io::poller::Event;
 use crate::io::slots::Key;
 use crate::io::socket;
 use crate::lifecycle::{self, Refused};
-use crate::py::headers::Memo;
 use crate::share::{self, Share};
 use crate::tls;
 use crate::ws;
@@ -193,31 +188,6 @@ enum Step {
     Ignore,
 }
 
-/// A request head, ready for Python to be made of it.
-pub(crate) struct Parsed {
-    /// Length of the request line with its CRLF, behind `skipped` bytes.
-    pub(crate) skipped: usize,
-    pub(crate) line_len: usize,
-    pub(crate) len: usize,
-    /// What the connection remembers; updated by the launch and given back.
-    pub(crate) memo: Option<Box<Memo>>,
-    /// The field block equals the remembered one.
-    pub(crate) same_block: bool,
-    pub(crate) spans: Vec<FieldSpan>,
-    pub(crate) facts: swell_wire::h1::facts::FieldFacts,
-    pub(crate) request: Request,
-    pub(crate) version: Version,
-}
-
-/// Takes the line of a request apart, with or without its CRLF.
-pub(super) fn request_line(line: &[u8], version: Version) -> Result<RequestLine<'_>, WireError> {
-    let line = line.strip_suffix(b"\r\n").unwrap_or(line);
-    match version {
-        Version::Http2 => parse_line(line),
-        Version::Http10 | Version::Http11 => parse_request_line(line),
-    }
-}
-
 /// Uses as many of `bytes` as possible. Returns how many.
 fn process(py: Python<'_>, core: &Rc<Core>, key: Key, bytes: &[u8]) -> usize {
     let mut at = 0;
@@ -292,7 +262,7 @@ fn advance(py: Python<'_>, inner: &mut Inner, core: &Core, key: Key, bytes: &[u8
             if bytes.is_empty() || conn.out.len() >= OUT_HIGH {
                 return Step::Wait;
             }
-            match head(inner, key, bytes) {
+            match head::parse(inner, key, bytes) {
                 Ok(Some(parsed))
                     if !inner.tls.answers.is_empty() && super::challenge::answered(inner, key, &parsed, bytes) =>
                 {
@@ -346,69 +316,6 @@ fn not_http1(inner: &mut Inner, key: Key, error: WireError, bytes: &[u8]) -> Ste
             Step::Ignore
         }
     }
-}
-
-/// Parses a head, over the short cut of the memo where possible.
-fn head(inner: &mut Inner, key: Key, bytes: &[u8]) -> Result<Option<Parsed>, WireError> {
-    let Inner { conns, limits, spans, .. } = inner;
-    let Some(conn) = conns.get_mut(key) else { return Ok(None) };
-    if let Carrier::Stream(stream) = &mut conn.carrier {
-        return Ok(stream.parsed.take());
-    }
-    // A head in small pieces is read on where it was left, and parsed once when it is complete.
-    if let Some(mut scan) = conn.scan.take() {
-        if !scan.advance(bytes, limits)? {
-            conn.scan = Some(scan);
-            return Ok(None);
-        }
-    }
-    if let Some(memo) = &conn.memo {
-        if let Some(line_len) = find_request_line(bytes, limits)? {
-            let (line, after) = bytes.split_at(line_len);
-            if line_len > 2 && after.starts_with(&memo.block) {
-                let (request, version) = if line == memo.line {
-                    (memo.request, memo.version)
-                } else {
-                    let parsed = parse_request_line(&line[..line_len - 2])?;
-                    (judge(&parsed, &memo.facts, &memo.block)?, parsed.version)
-                };
-                let len = line_len + memo.block.len();
-                if len > limits.head {
-                    return Err(swell_wire::error::Kind::HeadTooLarge.into());
-                }
-                let facts = memo.facts;
-                return Ok(Some(Parsed {
-                    skipped: 0,
-                    line_len,
-                    len,
-                    memo: conn.memo.take(),
-                    same_block: true,
-                    spans: Vec::new(),
-                    facts,
-                    request,
-                    version,
-                }));
-            }
-        }
-    }
-    let Some(head) = parse_head(bytes, limits, spans)? else {
-        let mut scan = HeadScan::default();
-        scan.advance(bytes, limits)?;
-        conn.scan = Some(scan);
-        return Ok(None);
-    };
-    let request = judge(&head.line, &head.facts, head.block)?;
-    Ok(Some(Parsed {
-        skipped: head.skipped,
-        line_len: head.line_len,
-        len: head.len,
-        memo: conn.memo.take(),
-        same_block: false,
-        spans: std::mem::take(spans),
-        facts: head.facts,
-        request,
-        version: head.line.version,
-    }))
 }
 
 /// Body bytes of the current request.
