@@ -111,10 +111,10 @@ pub(crate) fn after(
 ) -> PyResult<*mut ffi::PyObject> {
     core.with(|inner| {
         inner.scheduled = false;
-        if let Some(board) = &mut inner.board {
-            board.outside();
-        }
         inner.moment.pass();
+        if let Some(board) = &mut inner.board {
+            board.outside(inner.moment.now());
+        }
         inner.now = clock::coarse_ms();
         inner.passed = 0;
         inner.fixed.refresh();

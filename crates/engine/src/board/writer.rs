@@ -92,9 +92,9 @@ impl Board {
         self.slot.set(Word::Turns, self.turns);
     }
 
-    /// The loop runs the engine outside of a turn: what is started now has come over the application, not the network.
-    pub(crate) fn outside(&mut self) {
-        self.arrivals.turn(clock::precise_ns());
+    /// The loop runs the engine outside of a turn, at `now`: what is started has come over the application, not the network.
+    pub(crate) fn outside(&mut self, now: u64) {
+        self.arrivals.turn(now);
     }
 
     /// All connections, and those of them that speak HTTP/2.
