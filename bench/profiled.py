@@ -88,9 +88,9 @@ def costs(name: str, server_core: int, client_core: int, rounds: int, seconds: f
                 say(f"{scenario.title}, round {turn + 1} of {rounds}: {title}")
                 with looking(looker, runtime, BEGIN_SECONDS + seconds + 60) as process:
                     watching = [] if process is None else procs.tree(process.pid)
-                    before = sum(map(procs.run_seconds, watching))
+                    before = procs.run_seconds(watching)
                     seen = load.window(scenario, server.address, client_core, server.pids(), seconds, 1.0)
-                    used = sum(map(procs.run_seconds, watching)) - before
+                    used = procs.run_seconds(watching) - before
                 row = {"per_second": seen.per_second, "cpu_us": seen.server_cpu_us, "p99_us": seen.p99_us}
                 found[looker].append({**row, "share": used / (seconds + 1.0)})
     return found

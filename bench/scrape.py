@@ -165,13 +165,13 @@ def visit(port: int) -> None:
 def scraped(parent: int, admin: int) -> dict[str, float]:
     """Milliseconds of a scrape, by the client's clock and of the parent's CPU, and its size in bytes."""
     connection = http.client.HTTPConnection(HOST, admin, timeout=20)
-    took, size, before = [], 0, procs.run_seconds(parent)
+    took, size, before = [], 0, procs.run_seconds([parent])
     for _ in range(SCRAPES):
         begun = time.perf_counter()
         connection.request("GET", "/metrics")
         size = len(connection.getresponse().read())
         took.append((time.perf_counter() - begun) * 1e3)
-    used = procs.run_seconds(parent) - before
+    used = procs.run_seconds([parent]) - before
     connection.close()
     cuts = statistics.quantiles(took, n=100)
     return {"cpu_ms": used / SCRAPES * 1e3, "p50_ms": cuts[49], "p99_ms": cuts[98], "bytes": size}

@@ -66,10 +66,10 @@ def window(
         tried = max(SMALLEST, int(rate * warmup / 2))
     with TemporaryDirectory(prefix="swell-h2load-") as directory:
         log = Path(directory) / "log"
-        before = sum(procs.run_seconds(pid) for pid in pids)
+        before = procs.run_seconds(pids)
         client = _children_seconds()
         took, done = _run(scenario, address, core, max(SMALLEST, int(rate * seconds)), log)
-        cpu = sum(procs.run_seconds(pid) for pid in pids) - before
+        cpu = procs.run_seconds(pids) - before
         client = _children_seconds() - client
         latencies = [float(line.split("\t")[2]) for line in log.read_text().splitlines()]
     cuts = statistics.quantiles(latencies, n=100)

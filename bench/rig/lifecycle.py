@@ -197,11 +197,11 @@ def idle(many: Many, effort: Effort) -> Seen:
     with instance(many, 8) as running:
         tree = procs.tree(running.process.pid)
         time.sleep(2.0)  # what is left of the start
-        before = {pid: procs.run_seconds(pid) for pid in tree}
+        before = {pid: procs.run_seconds([pid]) for pid in tree}
         since = time.monotonic()
         time.sleep(effort.idle_seconds)
         took = time.monotonic() - since
-        after = {pid: procs.run_seconds(pid) for pid in tree}
+        after = {pid: procs.run_seconds([pid]) for pid in tree}
     parent = running.process.pid
     return {
         "parent": (after[parent] - before[parent]) / took,

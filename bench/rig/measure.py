@@ -177,11 +177,6 @@ def _idle(scenario: Scenario, server: Server, settings: Settings) -> Row:
     return row
 
 
-def _run_seconds(one: Running) -> float:
-    """To the nanosecond: a pause is few of the kernel's ticks long."""
-    return sum(procs.run_seconds(pid) for pid in procs.tree(one.process.pid))
-
-
 def _hold(scenario: Scenario, one: Running, settings: Settings) -> tuple[float, float]:
     load.window(BY_NAME["get"], one.address, settings.client_core, (), 1.0, 0.2)
     before = procs.memory(one.process.pid).rss
@@ -191,10 +186,10 @@ def _hold(scenario: Scenario, one: Running, settings: Settings) -> tuple[float, 
         if ready["open"] != scenario.connections:
             raise RigError(f"only {ready['open']:,} of {scenario.connections:,} connections could be opened")
         added = (procs.memory(one.process.pid).rss - before) / scenario.connections
-        cpu = _run_seconds(one)
+        cpu = procs.run_seconds(one.pids())
         # A pause that is the measurement itself: nothing is waited for.
         time.sleep(IDLE_WATCH_SECONDS)
-        seen.append((added, (_run_seconds(one) - cpu) / IDLE_WATCH_SECONDS))
+        seen.append((added, (procs.run_seconds(one.pids()) - cpu) / IDLE_WATCH_SECONDS))
 
     last = load.paused(scenario, one.address, settings.client_core, (), look)
     if last["alive"] != scenario.connections:

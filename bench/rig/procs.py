@@ -4,6 +4,7 @@ Knows nothing of servers or scenarios. Called by `servers`, `measure` and the so
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +84,10 @@ def machine_seconds() -> float:
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def run_seconds(pid: int) -> float:
-    """Time on a processor of one process, all threads, in nanoseconds' resolution where ticks are too coarse."""
+def run_seconds(pids: Iterable[int]) -> float:
+    """Time on a processor of these processes, all threads, in nanoseconds' resolution where ticks are too coarse."""
     total = 0
-    for task in (PROC / str(pid) / "task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0])
+    for pid in pids:
+        for task in (PROC / str(pid) / "task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9

@@ -70,4 +70,4 @@ def rotate(scenario: Scenario, up: Sequence[Running], core: int, seconds: float)
 
 
 def _cpu(processes: Sequence[Sequence[int]]) -> list[float]:
-    return [sum(map(procs.run_seconds, pids)) for pids in processes]
+    return [procs.run_seconds(pids) for pids in processes]
