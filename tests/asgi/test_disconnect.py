@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.apps import answer, body, start
-from support.backends import HTTP2_TLS
+from support.backends import HTTP2_TLS, TCP, TLS, UNIX, over
 from support.client import Connection
 from support.inprocess import App, Backend, InProcess, Receive, Scope, Send, serving, wait_until
 
@@ -66,6 +66,36 @@ def test_receive_learns_of_it_while_it_waits_and_ever_after(
 
     go_away(backend, app, leave, running)
     assert seen == [{"type": "http.disconnect"}] * 3
+
+
+@over(*TCP, UNIX, TLS)
+def test_who_left_while_the_server_did_not_read_is_gone_when_all_is_read(
+    backend: Backend, leave: Callable[[Connection], None]
+) -> None:
+    """The poller tells of an end once, and a read that takes all that is there does not say that it follows."""
+    running, left = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        running.set()
+        await left.wait()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def scenario(server: InProcess) -> None:
+        async with server.connect() as client:
+            await client.begin("/", length=1_000_000)
+            await running.wait()
+            sent = 100_000  # more than is kept for an application that does not read
+            await client.send_body(bytes(sent))
+            await wait_until(lambda: server.engine.stats()["bytes_received"] > sent)
+            await client.send_body(b"the rest")
+            leave(client)
+            for _ in range(100):  # turns in which the server learns of it
+                await asyncio.sleep(0)
+            left.set()
+            await server.wait_idle()
+
+    serving(backend, app, scenario)
 
 
 def test_send_raises_and_only_debug_tells(backend: Backend, leave: Callable[[Connection], None]) -> None:
