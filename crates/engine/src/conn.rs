@@ -43,6 +43,8 @@ pub(crate) struct Conn {
     pub(crate) scan: Option<HeadScan>,
     /// The socket may have more to read: an edge was seen and `WouldBlock` was not.
     pub(crate) readable: bool,
+    /// The peer has ended its side or is gone, as the poller tells once: reading goes on after a short read, up to the end.
+    pub(crate) hangup: bool,
     pub(crate) out: OutBuf,
     /// Bytes that the kernel had not got rid of when the write deadline was set.
     pub(crate) unsent: u32,
@@ -84,6 +86,7 @@ impl Conn {
             input: Vec::new(),
             scan: None,
             readable: false,
+            hangup: false,
             out: OutBuf::default(),
             unsent: 0,
             dirty: false,

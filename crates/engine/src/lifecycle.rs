@@ -274,6 +274,7 @@ fn finish_sending(inner: &mut Inner, key: Key) {
     conn.end_sending();
     conn.protocol = Protocol::Closing(Closing::Lingering);
     conn.input = Vec::new();
+    conn.readable |= conn.hangup;
     let readable = conn.readable;
     inner.deadlines.arm(Kind::Linger, key.index, inner.now);
     if readable {

@@ -33,13 +33,14 @@ pub(crate) fn ready(py: Python<'_>, core: &Rc<Core>, key: Key, event: Event) {
         let Some(conn) = inner.conns.get_mut(key) else { return false };
         let wanted = event.readable || event.hangup;
         conn.readable |= wanted;
+        conn.hangup |= event.hangup;
         if event.writable && !conn.out.is_empty() {
             lifecycle::flush(inner, key);
         }
         wanted
     });
     if read {
-        pull(py, core, key, event.hangup);
+        pull(py, core, key);
     } else {
         core.settle(py);
     }
@@ -75,12 +76,12 @@ pub(crate) fn resume_reading(py: Python<'_>, core: &Rc<Core>, key: Key) {
     if core.with(|inner| inner.conns.get_mut(key).is_some_and(|conn| conn.parent.is_some())) {
         h2::pull(py, core, key);
     } else {
-        pull(py, core, key, false);
+        pull(py, core, key);
     }
 }
 
-/// Reads until the socket is empty or reading must pause. `hangup`: read on after a short read, to see the end.
-pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
+/// Reads until the socket is empty or reading must pause.
+pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key) {
     let mut buffer = core.with(|inner| inner.buffers.pop()).unwrap_or_else(|| vec![0; RECEIVE_SIZE].into_boxed_slice());
     let mut share = Share::of(share::OF_CONNECTION_NS);
     while let Some(read) = core.with(|inner| {
@@ -89,7 +90,7 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
             return None;
         }
         if conn.tls.is_some() {
-            return Some(tls::read::receive(inner, key, &mut buffer, hangup));
+            return Some(tls::read::receive(inner, key, &mut buffer));
         }
         let read = match &conn.carrier {
             Carrier::Socket(fd) => socket::receive(fd.as_raw_fd(), &mut buffer),
@@ -99,7 +100,7 @@ pub(crate) fn pull(py: Python<'_>, core: &Rc<Core>, key: Key, hangup: bool) {
             Ok(count) => {
                 inner.stats.bytes_received += *count as u64;
                 inner.passed += *count as u64;
-                conn.readable = *count == buffer.len() || hangup;
+                conn.readable = *count == buffer.len() || conn.hangup;
             }
             Err(_) => conn.readable = false,
         }
@@ -388,6 +389,7 @@ pub(crate) fn protocol_error(inner: &mut Inner, key: Key, error: WireError, head
 /// The peer ended its sending side.
 pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
+    conn.readable = false;
     match &mut conn.protocol {
         // What is queued for a half-closed peer is still sent, as far as the socket takes it.
         Protocol::Closing(Closing::Sending) => {}

@@ -20,8 +20,8 @@ use crate::proxy;
 const HANDSHAKE: u8 = 22;
 
 /// Reads and decrypts what is there into `plain`; 0 at the end, `WouldBlock` when nothing is there, `Interrupted` when what
-/// was there is no plaintext. `hangup`: read on after a short read, to see the end.
-pub(crate) fn receive(inner: &mut Inner, key: Key, plain: &mut [u8], hangup: bool) -> io::Result<usize> {
+/// was there is no plaintext.
+pub(crate) fn receive(inner: &mut Inner, key: Key, plain: &mut [u8]) -> io::Result<usize> {
     let Some(conn) = inner.conns.get_mut(key) else { return Err(io::ErrorKind::WouldBlock.into()) };
     let (Some(tls), Some(fd)) = (&mut conn.tls, conn.carrier.socket()) else {
         return Err(io::ErrorKind::WouldBlock.into());
@@ -49,7 +49,7 @@ pub(crate) fn receive(inner: &mut Inner, key: Key, plain: &mut [u8], hangup: boo
         Ok(count) => {
             inner.stats.bytes_received += count as u64;
             inner.passed += count as u64;
-            conn.readable = held + count == raw.len() || hangup;
+            conn.readable = held + count == raw.len() || conn.hangup;
             tls.partial = Vec::new();
             if handshaking {
                 let started = clock::precise_ns();
