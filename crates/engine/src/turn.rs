@@ -97,7 +97,6 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     core.with(|inner| inner.turned(started, requests));
     core.in_turn.set(false);
     go_on(py, core);
-    tls::budget::turn_over(py, core);
     core.py.starter.rest(py)?;
     result
 }
@@ -118,6 +117,7 @@ pub(crate) fn after(
         inner.now = clock::coarse_ms();
         inner.passed = 0;
         inner.fixed.refresh();
+        tls::budget::renew(inner);
     });
     let nested = core.in_turn.replace(true);
     if nested {
@@ -138,9 +138,16 @@ pub(crate) fn after(
     }
 }
 
-/// What the budget has left over has its turn after the loop's other callbacks.
+/// What the budgets have left over has its turn after the loop's other callbacks.
 fn go_on(py: Python<'_>, core: &Rc<Core>) {
-    if core.with(|inner| !inner.again.is_empty()) {
+    let is_left = core.with(|inner| {
+        let is_left = !inner.again.is_empty() || inner.tls.budget.is_waited_for();
+        if !is_left {
+            tls::budget::renew(inner);
+        }
+        is_left
+    });
+    if is_left {
         core.schedule(py);
     }
 }
