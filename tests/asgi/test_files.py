@@ -238,6 +238,34 @@ def test_early_hints_leave_at_once(backend: Backend) -> None:
     serving(backend, app, scenario)
 
 
+def test_a_later_early_hint_does_not_wait_for_anything_else_to_happen(backend: Backend) -> None:
+    sent: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await go.wait()
+        before = running.engine.stats()["bytes_sent"]
+        await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
+        for _ in range(20):  # turns of the loop, in which no byte comes and no timer fires
+            await asyncio.sleep(0)
+        sent.append(running.engine.stats()["bytes_sent"] > before)
+        await answer(send)
+
+    running: InProcess
+    go = asyncio.Event()
+
+    async def scenario(server: InProcess) -> None:
+        nonlocal running
+        running = server
+        async with server.connect() as client:
+            await client.request()
+            await wait_until(lambda: server.engine.active == 1)
+            go.set()
+            assert [interim.status for interim in (await client.response()).interim] == [103]
+
+    serving(backend, app, scenario)
+    assert sent == [True]
+
+
 @pytest.mark.http1("HTTP/1.0")
 def test_http_1_0_gets_no_early_hints(backend: Backend) -> None:
     hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}

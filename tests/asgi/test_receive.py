@@ -331,6 +331,25 @@ def test_an_answer_without_receive_sends_no_100_and_closes(backend: Backend) -> 
     talk(backend, app, conversation)
 
 
+def test_no_100_behind_the_head_of_the_response(backend: Backend) -> None:
+    """A client that has the final status is asked for nothing, and would take the 100 for a part of the body."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"begun, ", more=True))
+        await send(body(await read_body(receive)))
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.begin(fields=[(b"expect", b"100-continue")], length=3)
+        assert (await client.head()).status == 200
+        assert await client.chunk() == b"begun, "
+        await client.send_body(b"yes")
+        assert await client.chunk() == b"yes"
+        assert await client.chunk() == b""
+
+    talk(backend, app, conversation)
+
+
 def test_no_100_when_the_body_is_already_there(backend: Backend) -> None:
     async def conversation(client: Connection, server: InProcess) -> None:
         response = await client.get(method="POST", fields=[(b"expect", b"100-continue")], body=b"eager")
