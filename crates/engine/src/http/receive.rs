@@ -125,6 +125,10 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
                 return (Found::Pull, false);
             }
             body.continue_owed = false;
+            if !exchange.response.replaceable() {
+                // The client has the status already: nothing comes before it any more.
+                return (Found::Nothing, false);
+            }
             conn.put_interim(response::CONTINUE);
             let stream = conn.parent.is_some();
             inner.board.iter().for_each(|board| board.responded(100));
