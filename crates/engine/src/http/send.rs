@@ -309,6 +309,8 @@ fn early_hint(py: Python<'_>, core: &Rc<Core>, link: Link, message: &Message<'_,
         }
         Ok(())
     })?;
+    // What a stream flushes leaves with its parent.
+    core.schedule_if_needed(py);
     core.settle(py);
     Ok(awaitable::done())
 }
