@@ -1,6 +1,6 @@
 //! How WebSockets end: by either side, by time, by shutdown, by the application's return. RFC 6455 §5.5.1, §7.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
 use pyo3::prelude::*;
@@ -117,12 +117,9 @@ pub(crate) fn ping(inner: &mut Inner, key: Key) {
 
 /// The pong did not come: the peer is told, should it still be there, and is not waited for.
 pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
-    // While reading is paused, or the loop was blocked, the pong may be among what was not read yet.
-    if let Some(conn) = inner.conns.get_mut(key) {
-        if conn.paused() || conn.carrier.socket().is_some_and(|fd| socket::has_input(fd.as_raw_fd())) {
-            inner.deadlines.arm(Kind::Ping, key.index, inner.now);
-            return;
-        }
+    if has_unread(inner, key) {
+        // The pong may be among it: reading is paused, or the loop was blocked.
+        return inner.deadlines.arm(Kind::Ping, key.index, inner.now);
     }
     let text = format!("{}: WebSocket closed with 1011, no pong in time (ws_ping_timeout)", finish::name(inner, key));
     inner.report(level::INFO, text);
@@ -137,6 +134,17 @@ pub(crate) fn no_pong(inner: &mut Inner, key: Key) {
     lifecycle::flush(inner, key);
     h2::cut(inner, key);
     lifecycle::lose(inner, key, false);
+}
+
+/// Something may have come that was not looked at, on the connection itself or on the one that it is a stream of.
+fn has_unread(inner: &mut Inner, key: Key) -> bool {
+    let Some(conn) = inner.conns.get_mut(key) else { return false };
+    let in_socket = |fd: &OwnedFd| socket::has_input(fd.as_raw_fd());
+    match conn.parent {
+        _ if conn.paused() || conn.readable || conn.carrier.socket().is_some_and(in_socket) => true,
+        Some(parent) => has_unread(inner, parent),
+        None => false,
+    }
 }
 
 /// `timeout_request` has passed before the application has accepted or refused.
