@@ -31,7 +31,9 @@ use crate::py::headers::Memo;
 pub(crate) use self::drive::{begin, drain, drive, end, end_of_input, head_timed_out, received};
 pub(crate) use self::settings::Options;
 pub(crate) use self::stream::Stream;
-pub(crate) use self::streams::{count_reset, cut, flush, is_held_up, keep_parsed, pull, release, removed, stalled};
+pub(crate) use self::streams::{
+    count_reset, cut, flush, has_no_window, is_held_up, keep_parsed, pull, release, removed, stalled,
+};
 
 /// A connection that speaks HTTP/2: the parent of its streams.
 pub(crate) struct H2 {

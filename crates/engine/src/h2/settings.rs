@@ -17,6 +17,9 @@ pub(crate) struct Options {
     pub(super) running_max: usize,
     /// Streams after which the connection ends; 0 for never.
     pub(super) streams_max: u64,
+    /// What this server gives a client to begin with, in bytes.
+    pub(super) stream_window: usize,
+    pub(super) connection_window: usize,
     /// Per period.
     pub(super) resets_max: u32,
     pub(super) overhead_max: u32,
@@ -44,6 +47,8 @@ impl Options {
             // Without time to idle the first request is the last one, as over HTTP/1.1; those that are under way already
             // are served.
             streams_max: if settings.timeout_keep_alive > 0.0 { settings.limit_requests_per_connection } else { 1 },
+            stream_window: settings.h2_stream_window as usize,
+            connection_window: settings.h2_connection_window as usize,
             resets_max: settings.h2_max_resets,
             overhead_max: settings.h2_max_overhead,
             http1: settings.http != "2",

@@ -158,6 +158,11 @@ impl Stream {
         }
     }
 
+    /// Bytes of the body that have come and whose window the client has not got back.
+    pub(super) fn held(&mut self) -> usize {
+        self.body.flow_control().used_capacity()
+    }
+
     /// The client may send as much again as was taken over. False when that was nothing.
     pub(crate) fn release(&mut self) -> bool {
         let bytes = std::mem::take(&mut self.unreleased);

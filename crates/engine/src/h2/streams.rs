@@ -16,6 +16,8 @@ use crate::io::slots::Key;
 use crate::lifecycle;
 use crate::py::headers::Memo;
 
+/// What a client puts into one DATA frame when it has the window (RFC 9113 §4.2).
+const FRAME: usize = 16 * 1024;
 /// Memos that a connection keeps for its next streams.
 const MEMOS: usize = 32;
 
@@ -132,6 +134,30 @@ pub(crate) fn release(inner: &mut Inner, key: Key) -> bool {
         return released;
     }
     false
+}
+
+/// The client has no window for a frame of this stream's body: what came before, on this stream or on the connection's
+/// others, was not taken.
+pub(crate) fn has_no_window(inner: &mut Inner, key: Key) -> bool {
+    let held = held_by(inner, key);
+    if held + FRAME > inner.h2.stream_window {
+        return true;
+    }
+    let parent = inner.conns.get_mut(key).and_then(|conn| conn.parent);
+    let Some(Protocol::H2(h2)) = parent.and_then(|parent| inner.conns.get_mut(parent)).map(|conn| &conn.protocol)
+    else {
+        return false;
+    };
+    let streams = h2.streams.clone();
+    let held: usize = streams.into_iter().map(|stream| held_by(inner, stream)).sum();
+    held + FRAME > inner.h2.connection_window
+}
+
+fn held_by(inner: &mut Inner, key: Key) -> usize {
+    match inner.conns.get_mut(key) {
+        Some(Conn { carrier: Carrier::Stream(stream), .. }) => stream.held(),
+        _ => 0,
+    }
 }
 
 /// What was given to the stream's connection so far leaves, before the stream is cut.
