@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 from support.kernel import wait_until
 from support.link import How
-from support.raw import connected
+from support.raw import connected, get
 from support.steady import steady_load
 
 from lifecycle.running import bounded, instance
@@ -73,3 +74,32 @@ def test_a_second_signal_ends_at_once() -> None:
         running.server.signal_again(signal.SIGTERM)
         assert running.server.wait_for_end() == 0
         bounded(CLEAN_UP * 2 + SLACK, since)
+
+
+def test_who_waits_in_the_middle_of_a_switch_is_answered() -> None:
+    """The old worker is stopped and cannot say that it accepts no more. The new one, which waits for that, accepts when
+    the end is asked for."""
+    with instance(workers=1) as running:
+        (old,) = running.pids()
+        os.kill(old, signal.SIGSTOP)
+        running.signal(signal.SIGHUP)
+        running.server.wait_for_log("worker 2 .* is ready")
+        with connected(running.address) as waiting:
+            waiting.request("/answer/a")
+            running.signal(signal.SIGTERM)
+            assert waiting.response().status == 200
+        os.kill(old, signal.SIGCONT)
+        assert running.server.wait_for_end() == 0, running.server.log
+
+
+def test_during_the_grace_others_accept_in_the_place_of_a_dead_worker() -> None:
+    with instance("--drain-grace", "60s", workers=2) as running:
+        first, _ = running.wait_workers(2)
+        running.signal(signal.SIGTERM)
+        running.server.wait_for_log("SIGTERM: finishing")
+        os.kill(first["pid"], signal.SIGKILL)
+        running.server.wait_for_log(r"worker 1 .* died: SIGKILL")
+        for _ in range(16):
+            assert get(running.address, "/answer/a").status == 200
+        running.server.signal_again(signal.SIGTERM)
+        assert running.server.wait_for_end() == 0, running.server.log

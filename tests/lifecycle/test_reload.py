@@ -7,6 +7,8 @@ import signal
 import time
 
 import pytest
+from support.kernel import no_more_descriptors, wait_until
+from support.raw import connected
 from support.steady import MIX, steady_load
 from support.steady_clients import Streams
 
@@ -111,3 +113,29 @@ def test_code_that_does_not_start_changes_nothing(code: str, said: str) -> None:
             load.wait_generation(2)
         load.report.check(fewest=400)
         assert set(load.report.generations()) == {1, 2}
+
+
+def test_a_reload_for_which_there_is_no_room_is_not_the_last() -> None:
+    """A parent that may open nothing more cannot start a process; the next reload finds it as it was."""
+    with instance(workers=2) as running:
+        before = running.pids("ready")
+        with no_more_descriptors(running.server.pid):
+            running.signal(signal.SIGHUP)
+            running.server.wait_for_log("ERROR: .*Too many open files")
+        assert running.pids("ready") == before
+        running.command("reload")
+        running.wait_workers(2, generation=3)
+
+
+def test_the_end_is_not_forgotten_for_a_reload_that_waits() -> None:
+    """An old worker that is held up holds up the switch, and with it the next reload; then the end is asked for."""
+    with instance(workers=1) as running, connected(running.address) as blocking:
+        blocking.send(b"GET /sleep/3 HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        wait_until(lambda: any(slot["current"] for slot in running.workers()), "its loop is blocked")
+        running.signal(signal.SIGHUP)
+        running.server.wait_for_log("worker 2 .* is ready")
+        mark = running.server.mark()
+        running.signal(signal.SIGHUP)
+        running.server.wait_for_log("SIGHUP: starting", since=mark)
+        running.signal(signal.SIGTERM)
+        assert running.server.wait_for_end() == 0, running.server.log

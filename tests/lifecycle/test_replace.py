@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.kernel import wait_until
+from supervisor.upgrading import tree
+from support.kernel import descriptors, no_more_descriptors, wait_until
 from support.steady import steady_load
 
 from lifecycle.running import Instance, alive, instance
@@ -62,3 +64,39 @@ def test_workers_finish_and_end_when_the_parent_is_gone() -> None:
         for loss in load.report.lost:
             assert loss.unread or loss.how.name == "REFUSED", f"{loss}\n{load.report}"
         assert load.report.sessions_closed.keys() == {1012}
+
+
+def test_a_worker_for_which_there_is_no_room_is_started_when_there_is() -> None:
+    with instance(workers=2) as running:
+        first, _ = running.wait_workers(2)
+        with no_more_descriptors(running.server.pid):
+            os.kill(first["pid"], signal.SIGKILL)
+            running.server.wait_for_log("no worker can be started: Too many open files")
+        running.wait_workers(2)
+
+
+@pytest.mark.parametrize("spawn", ["fork", "fresh"])
+def test_workers_are_started_although_the_files_are_gone(spawn: str) -> None:
+    """Whoever cleans up temporary directories does not ask us, nor does a session that ends."""
+    with instance("--spawn", spawn, workers=2) as running:
+        first, _ = running.wait_workers(2)
+        shutil.rmtree(running.path)
+        os.kill(first["pid"], signal.SIGKILL)
+        running.server.wait_for_log("worker 3 .* is ready")
+        running.write(2)
+        running.signal(signal.SIGHUP)
+        running.server.wait_for_log("reloaded: generation 2")
+        running.wait_workers(2, generation=2)
+
+
+def test_a_template_that_does_not_answer_is_replaced() -> None:
+    """What the application does before a fork may hang."""
+    with instance("--timeout-worker-start", "2s", workers=1) as running:
+        (first,) = running.wait_workers(1)
+        mark, before = running.server.mark(), descriptors(running.server.pid)
+        (template,) = set(tree(running.server.pid)) - {first["pid"]}
+        os.kill(template, signal.SIGSTOP)
+        os.kill(first["pid"], signal.SIGKILL)
+        running.server.wait_for_log(r"worker \d+ .* is ready", 30.0, since=mark)
+        assert not alive(template)
+        wait_until(lambda: descriptors(running.server.pid) <= before, "the parent has nothing open of it")

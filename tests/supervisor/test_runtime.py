@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -220,6 +221,35 @@ def test_many_claims_at_once_get_different_names(root: Path) -> None:
     finally:
         for one in claimed:
             one.close()
+
+
+def test_the_end_of_one_removes_nothing_of_the_next(root: Path) -> None:
+    """Several want one name, each as soon as it is free."""
+    lives: list[str] = []
+    missing: list[str] = []
+    end = time.monotonic() + 1.5
+
+    def live() -> None:
+        while time.monotonic() < end and not missing:
+            try:
+                one = InstanceDirectory.claim(root, "main-8000", "shop")
+            except StartupError:
+                continue
+            lives.append(one.name)
+            one.scoreboard.touch()
+            for _ in range(20):
+                time.sleep(0.0002)
+                missing.extend(file.name for file in (one.control, one.scoreboard) if not os.path.lexists(file))
+            one.close()
+
+    several = [threading.Thread(target=live) for _ in range(4)]
+    for one in several:
+        one.start()
+    for one in several:
+        one.join()
+    assert not missing
+    assert len(lives) > 5
+    assert [entry.name for entry in root.iterdir()] == [".lock"]
 
 
 def test_what_a_dead_instance_left_is_removed_by_the_next(dead: Path, root: Path) -> None:

@@ -121,9 +121,18 @@ def test_one_that_says_nothing_is_given_up(tmp_path: Path) -> None:
     with serving_for_upgrade(tmp_path, "--timeout-worker-start", "100ms", environment=environment) as upgraded:
         before = set(tree(upgraded.parent))
         module.write_text("import time\ntime.sleep(60)\n")
-        said = upgraded.fail_to_upgrade()
+        mark, deadline = upgraded.server.mark(), time.monotonic() + 30.0
+        os.kill(upgraded.parent, signal.SIGUSR2)
+        said = ""
+        while not said:
+            # What changes here is no progress of the new one.
+            for number in (signal.SIGTTIN, signal.SIGTTOU):
+                os.kill(upgraded.parent, number)
+                with contextlib.suppress(AssertionError):
+                    said = upgraded.server.wait_for_log("ERROR: (the upgrade has failed, .*)", 0.5, since=mark)[1]
+            assert time.monotonic() < deadline, upgraded.server.log
         assert "made no progress for 5.1 s" in said
-        assert set(tree(upgraded.parent)) <= before
+        until(lambda: set(tree(upgraded.parent)) <= before, "nothing is left of the failed one")
         module.write_text("")
         upgraded.upgrade()
         upgraded.end()
@@ -385,4 +394,21 @@ def test_connections_that_wait_in_the_queue_are_answered_by_the_new_server(tmp_p
             with client.makefile("rb") as file:
                 assert file.read().startswith(b"HTTP/1.1 200 OK")
         os.kill(worker, signal.SIGCONT)
+        upgraded.end()
+
+
+def test_one_that_fails_at_the_last_moment_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    """The new one has been told to begin, and cannot say in the instance's directory that it is there."""
+    path = str(tmp_path / "socket")
+    with serving_for_upgrade(tmp_path, "--timeout-worker-start", "3", listen=("--uds", path)) as upgraded:
+        before = sorted(upgraded.instance.iterdir())
+        (upgraded.instance / ".pid").mkdir()
+        said = upgraded.fail_to_upgrade()
+        (upgraded.instance / ".pid").rmdir()
+        assert re.search(r"pid \d+ ended with exit code 1 before it was ready", said)
+        assert sorted(file for file in upgraded.instance.iterdir() if file.name not in ("counted", "shown")) == before
+        assert ask(path).endswith(" 1")
+        assert json.loads(upgraded.swell("status", "--json"))["instance"]["pid"] == upgraded.parent
+        assert (upgraded.instance / "pid").read_text() == f"{upgraded.parent}\n"
+        upgraded.upgrade()
         upgraded.end()

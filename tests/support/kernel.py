@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["cpu_seconds", "descriptors", "memory", "over_and_over", "peak_memory", "wait_until"]
+__all__ = ["cpu_seconds", "descriptors", "memory", "no_more_descriptors", "over_and_over", "peak_memory", "wait_until"]
 
 PATIENCE = 15.0  # seconds; a loaded machine is slow, a broken server never gets there
 
@@ -37,6 +38,17 @@ def reset_peak(pid: int) -> None:
 
 def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextmanager
+def no_more_descriptors(pid: int) -> Iterator[None]:
+    """Until the block ends, a process keeps what it has open and may open nothing more."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 def cpu_seconds(pid: int) -> float:
