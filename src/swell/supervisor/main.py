@@ -40,7 +40,7 @@ from swell.supervisor.reload import impatient, watch_and_reload
 from swell.supervisor.runtime import default_name, runtime_directory, state_directory
 from swell.supervisor.signals import Signals
 from swell.supervisor.slots import Slots, slots_for
-from swell.supervisor.spawn import Template, can_fork_here
+from swell.supervisor.spawn import Template, TemplateFailed, can_fork_here
 from swell.supervisor.standin import become, block_signals
 from swell.supervisor.systemd import Notifier, Reporter
 from swell.supervisor.tls import TlsForWorkers
@@ -276,4 +276,7 @@ def _template(config: Config, wiring: Wiring, ours: Sequence[socket]) -> Templat
         )
     if can_fork_here():
         return Template.forked(config, wiring, ours)
-    return Template.executed(config, wiring)
+    try:
+        return Template.executed(config, wiring)
+    except TemplateFailed as error:
+        raise StartupError(str(error)) from None

@@ -32,10 +32,9 @@ from swell.supervisor.slots import Slots
 from swell.supervisor.spawn import Template, TemplateFailed, Unfit, start_fresh
 from swell.supervisor.tls import TlsForWorkers
 from swell.supervisor.watchdog import TICK_SECONDS, Watchdog
-from swell.supervisor.witness import Witness
-from swell.supervisor.workers import State, Worker
+from swell.supervisor.workers import State, Worker, ties
 from swell.worker.attached import Seat, Wiring
-from swell.worker.channel import Channel, Message
+from swell.worker.channel import Message
 from swell.worker.server import CANCEL_GRACE
 
 __all__ = ["Parent"]
@@ -371,14 +370,18 @@ class Parent:
             return False  # when one is free, this is asked again
         self._last_worker += 1
         self.meter.starts += 1
-        channel, end = Channel.pair()
         seat = Seat(self._last_worker, generation.number, slot)
         cause = self._vacancies.popleft() if self._vacancies else self._why
-        witness, probe_end = Witness.made()
+        try:
+            channel, end, witness, probe_end = ties()
+        except OSError as error:
+            self.slots.give_back(slot)
+            self._cannot_start(error.strerror or str(error))
+            return False
         worker = Worker(seat, channel, witness, cause, time.monotonic(), self._first_phase(generation))
         self.workers[worker.id] = worker
         worker.watch(self._loop, self._heard)
-        worker.within(self._loop, self.config.timeout_worker_start, self._watchdog.late_to_start)
+        worker.within(self._loop, self.config.timeout_worker_start, self._late_to_start)
 
         def born(pid: int | None, why: str) -> None:
             if pid is None and self.ending:
@@ -388,7 +391,7 @@ class Parent:
                 self._gone(worker, None)
             else:
                 worker.pid = pid
-                self.reaper.expect(pid, lambda status: self._gone(worker, status))
+                self.reaper.expect(pid, lambda status: self._gone(worker, status), worker.started)
 
         if self.tls is not None:
             # It is there before the worker is told to accept.
@@ -409,19 +412,45 @@ class Parent:
         if self._renewing is not None:
             return
         if callable(self.config.app):
+    def _late_to_start(self, worker: Worker) -> None:
+        template = self.generation.template
+        if worker.pid is not None or template is None or worker.generation != self.generation.number:
+            self._watchdog.late_to_start(worker)
+        else:
+            log.error(
+                "the process that workers are forked from did not answer for %g s (--timeout-worker-start): ending it",
+                self.config.timeout_worker_start,
+            )
+            template.kill()
+
+    def _cannot_start(self, why: str) -> None:
+        """This process has no room for another worker: it is tried again."""
+        text = f"no worker can be started: {why}"
+        if not self.generation.confirmed:
+            if self._trial is None:
+                self._first_failed(text, 1, told=False)
+            else:
+                self._fail_trial(text)
+            return
+        log.error("%s", text)
+        now = time.monotonic()
+        self._starts.failed_to_start(now)
+        self._give_up_if_hopeless(1)
+        self._reconcile_in(self._starts.wait(now))
+
             log.critical("the process that workers are forked from has died, and only a restart brings it back")
             self._fail(1)
             return
 
         async def renew() -> None:
             log.warning("the process that workers are forked from has died: starting another")
-            generation.template = Template.executed(self.config, self._wiring)
             try:
                 await self._prepare(generation)
             except TemplateFailed as error:
                 log.error("%s", error)
                 self._starts.failed_to_start(time.monotonic())
             finally:
+                generation.template = Template.executed(self.config, self._wiring)
                 self._renewing = None
             self._give_up_if_hopeless(3)
             self.reconcile()
@@ -613,9 +642,9 @@ class Parent:
         state, self.state = self.state, "reloading"
         self._last_generation += 1
         forks = before.template is not None or (before.broken and self.config.spawn != "fresh")
-        after = Generation(self._last_generation, Template.executed(self.config, self._wiring) if forks else None)
+        after = Generation(self._last_generation, None)
         try:
-            await self._try(after)
+            await self._try(after, forks)
         finally:
             self._trial = None
             self.generation = after if after.has_taken_over else before
@@ -638,7 +667,7 @@ class Parent:
             self._trial.set_exception(CommandFailed(why))
             self._trial.exception()  # whether somebody waits for it yet or not
 
-    async def _try(self, generation: Generation) -> None:
+    async def _try(self, generation: Generation, forks: bool) -> None:
         """Makes it the current one and waits until it takes over."""
         try:
             await self._prepare(generation)
@@ -648,6 +677,8 @@ class Parent:
             raise CommandFailed("the server is ending")
         self.generation, self._why = generation, "new code"
         self.reconcile()
+            if forks:
+                generation.template = Template.executed(self.config, self._wiring)
         assert self._trial is not None
         await self._trial
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,7 +47,7 @@ class Reaper:
 
     def __init__(self) -> None:
         self._waiting: dict[int, Callable[[int], None]] = {}
-        self._unclaimed: dict[int, int] = {}
+        self._unclaimed: dict[int, tuple[int, float]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -60,10 +62,12 @@ class Reaper:
                 self._loop.remove_signal_handler(signal.SIGCHLD)
             self._loop = None
 
-    def expect(self, pid: int, ended: Callable[[int], None]) -> None:
-        """Calls `ended` with the wait status of `pid`, once."""
-        if pid in self._unclaimed:
-            ended(self._unclaimed.pop(pid))
+    def expect(self, pid: int, ended: Callable[[int], None], since: float) -> None:
+        """Calls `ended` with the wait status of `pid`, once. The process was started after `since` (monotonic): one
+        with the same id that has ended before was another."""
+        status, at = self._unclaimed.pop(pid, (0, -math.inf))
+        if at >= since:
+            ended(status)
         else:
             self._waiting[pid] = ended
 
@@ -80,6 +84,6 @@ class Reaper:
             if ended is not None:
                 ended(status)
             else:
-                self._unclaimed[pid] = status
+                self._unclaimed[pid] = status, time.monotonic()
                 while len(self._unclaimed) > _UNCLAIMED_AT_MOST:
                     del self._unclaimed[next(iter(self._unclaimed))]

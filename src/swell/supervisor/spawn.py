@@ -15,7 +15,7 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Sequence
 from socket import socket
 
@@ -33,6 +33,7 @@ from swell.worker.process import (
     leave_signals_to_the_parent,
 )
 from swell.worker.template import run_template
+from swell.worker.tls import unnamed_file
 
 __all__ = ["Template", "TemplateFailed", "Unfit", "can_fork_here", "python_module", "start_fresh"]
 
@@ -71,11 +72,13 @@ def _forget_exit_handlers() -> None:
 class Template:
     """One template process. `wait_imported` first, then `fork`."""
 
-    def __init__(self, pid: int, channel: Channel, stacks: Stacks) -> None:
+    def __init__(self, pid: int, channel: Channel, stacks: Stacks, since: float) -> None:
+        """`since` is a moment before its start, on the monotonic clock."""
         self.pid = pid
         self.stacks = stacks
         self.alive = True
         self.seconds = 0.0
+        self._started = since
         self._end = asyncio.Event()
         self._channel = channel
         self._closing = False
@@ -85,6 +88,7 @@ class Template:
     @classmethod
     def forked(cls, config: Config, wiring: Wiring, ours: Sequence[socket]) -> Template:
         """A fork of this process, which runs no loop and no thread yet. `ours` are sockets that it is not to keep."""
+        since = time.monotonic()
         channel, end = Channel.pair()
         stacks = Stacks()
         flush_output()
@@ -104,21 +108,31 @@ class Template:
             finally:
                 os._exit(1)
         end.close()
-        return cls(pid, channel, stacks)
+        return cls(pid, channel, stacks, since)
 
     @classmethod
     def executed(cls, config: Config, wiring: Wiring) -> Template:
-        """A fresh interpreter, which sees the code as it is now."""
-        channel, end = Channel.pair()
-        stacks = Stacks()
-        with end:
-            return cls(_start(config, wiring, "template", (end.fileno(), stacks.fileno())), channel, stacks)
+        """A fresh interpreter, which sees the code as it is now. Raises `TemplateFailed` if there is no room for it."""
+        since = time.monotonic()
+        try:
+            with contextlib.ExitStack() as undo:
+                channel, end = Channel.pair()
+                undo.callback(channel.close)
+                with end:
+                    stacks = Stacks()
+                    undo.callback(stacks.close)
+                    pid = _start(config, wiring, "template", (end.fileno(), stacks.fileno()))
+                undo.pop_all()
+        except OSError as error:
+            text = f"no process can be started that imports the application: {error.strerror or error}"
+            raise TemplateFailed(1, text) from None
+        return cls(pid, channel, stacks, since)
 
     async def wait_imported(self, loop: asyncio.AbstractEventLoop, reaper: Reaper, seconds: float) -> None:
         """Waits until the application is imported. Raises `TemplateFailed`, `Unfit`."""
         self._imported = loop.create_future()
-        reaper.expect(self.pid, self._ended)
         self._channel.watch(loop, self._heard, lambda: None)
+        reaper.expect(self.pid, self._ended, self._started)  # it may have ended before
         try:
             async with asyncio.timeout(seconds):
                 await self._imported
@@ -137,7 +151,7 @@ class Template:
 
     async def wait_ended(self) -> None:
         """Ends it and waits until it has ended, for a moment at most."""
-        self._kill()
+        self.kill()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await self._end.wait()
@@ -153,11 +167,12 @@ class Template:
             else:
                 if not self._closing:
                     self._closing = True
-                    loop.call_later(END_SECONDS, self._kill)
+                    loop.call_later(END_SECONDS, self.kill)
                 return
-        self._kill()
+        self.kill()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Ends it now. Workers that it was to fork and has not told of are not."""
         self._channel.close()
         self.stacks.close()
         if self.alive:
@@ -188,7 +203,7 @@ class Template:
         if (done := self._forking.pop(worker, None)) is not None:
             done(pid, why)
         if self._closing and not self._forking:
-            self._kill()
+            self.kill()
 
     def _ended(self, status: int) -> None:
         self.alive = False
@@ -201,6 +216,8 @@ class Template:
         self._fail(TemplateFailed(3, f"{text}\n{where}".rstrip()))
         for worker in list(self._forking):
             self._answer(worker, None, "the template process has died")
+        self._channel.close()
+        self.stacks.close()
 
 
 def start_fresh(config: Config, wiring: Wiring, seat: Seat, ends: Sequence[int]) -> int:
@@ -209,19 +226,19 @@ def start_fresh(config: Config, wiring: Wiring, seat: Seat, ends: Sequence[int])
 
 
 def _start(config: Config, wiring: Wiring, role: str, ends: Sequence[int], *numbers: int) -> int:
-    parcel = Parcel(config, sys.argv, sys.path, wiring)
-    with tempfile.TemporaryFile() as file:
-        pickle.dump(parcel, file)
-        file.flush()
-        file.seek(0)
-        words = [role, file.fileno(), *ends, *numbers]
-        command = python_module("swell.worker.child", *map(str, words))
+    # In memory: the disk may be full, or nothing may be written to it.
+    parcel = unnamed_file(pickle.dumps(Parcel(config, sys.argv, sys.path, wiring)))
+    try:
+        os.lseek(parcel, 0, os.SEEK_SET)
+        command = python_module("swell.worker.child", *map(str, (role, parcel, *ends, *numbers)))
         # A new interpreter would die of them before a line of ours runs, and loudly; it inherits that they are blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_THE_PARENT)
         try:
-            return start_process(command, (file.fileno(), *ends, *wiring.descriptors))
+            return start_process(command, (parcel, *ends, *wiring.descriptors))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    finally:
+        os.close(parcel)
 
 
 def python_module(name: str, *words: str, options: Sequence[str] = ()) -> list[str]:

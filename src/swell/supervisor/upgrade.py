@@ -141,6 +141,7 @@ class Upgrade:
         self._news = asyncio.Queue()
         self._within = self._parent.config.timeout_worker_start
         try:
+        begun = time.monotonic()
             with end:
                 pid = self._start(end)
         except OSError as error:
@@ -148,7 +149,7 @@ class Upgrade:
             raise CommandFailed(f"{sys.executable} could not be started: {error.strerror or error}") from None
         log.info("pid %d is to take over; it starts its workers", pid)
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._parent.reaper.expect(pid, lambda status: self._ended(pid, status, ended))
+        self._parent.reaper.expect(pid, lambda status: self._ended(pid, status, ended), begun)
         channel.watch(asyncio.get_running_loop(), self._heard, lambda: None)
         try:
             await self._wait_for("prepared", pid, ended)

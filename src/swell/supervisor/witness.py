@@ -124,7 +124,12 @@ class Witness:
     def made(cls) -> tuple[Witness, socket]:
         """One, and the end that the worker's probe is given."""
         probe, end = Channel.pair()
-        return cls(probe), end
+        try:
+            return cls(probe), end
+        except OSError:
+            probe.close()
+            end.close()
+            raise
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         self._probe.watch(loop, self._heard, lambda: None)

@@ -13,12 +13,13 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from socket import socket
 
 from swell.supervisor.witness import Witness
 from swell.worker.attached import Seat
 from swell.worker.channel import Channel, Message
 
-__all__ = ["State", "Worker"]
+__all__ = ["State", "Worker", "ties"]
 
 
 class State(enum.Enum):
@@ -122,3 +123,15 @@ class Worker:
         self.state = State.ENDED
         self.channel.close()
         self.witness.close()
+
+
+def ties() -> tuple[Channel, socket, Witness, socket]:
+    """Those of a new worker: our ends, each followed by the worker's. `OSError` when there is no room for them."""
+    channel, end = Channel.pair()
+    try:
+        witness, probe_end = Witness.made()
+    except OSError:
+        channel.close()
+        end.close()
+        raise
+    return channel, end, witness, probe_end

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from socket import socket
@@ -73,6 +74,7 @@ async def run(
     order: Order, reaper: Reaper, show: Callable[[Shown], Awaitable[None]], known: Callable[[Account], None]
 ) -> Issued:
     """Calls `show` when the authority is about to look, `known` with a new account. Raises `OrderFailed`."""
+    since = time.monotonic()
     channel, end = Channel.pair()
     try:
         with end:
@@ -82,7 +84,7 @@ async def run(
         raise OrderFailed(f"no process could be started: {error.strerror or error}", Fault.UNREACHABLE) from None
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
-    reaper.expect(pid, ended.set_result)
+    reaper.expect(pid, ended.set_result, since)
     heard: asyncio.Queue[Message | None] = asyncio.Queue()
     channel.watch(loop, heard.put_nowait, lambda: heard.put_nowait(None))
     try:
