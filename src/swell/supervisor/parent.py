@@ -194,6 +194,9 @@ class Parent:
             return
         log.info("%s: finishing the running requests, then ending", why)
         self.state = "draining"
+        if self.generation.stage is Stage.SWITCHING:
+            self.generation.stage = Stage.SERVING  # who waits in the queues is for the new ones, which end as well
+        self._deal()
         self._fail_trial("the server is ending")
         self.on_ending()
         self._watch_listeners(False)
@@ -249,6 +252,8 @@ class Parent:
         if self.ending:
             if not self.workers:
                 self._finished.set()
+            # Until the grace is over, connections are accepted: those of a worker that has died by the others.
+            self._deal()
             self._tell_changed()
             return
         workers = self.workers.values()
@@ -368,16 +373,16 @@ class Parent:
             if not self._dealer.is_clearing:
                 self._one_by_one("there is no room for old and new workers side by side")
             return False  # when one is free, this is asked again
-        self._last_worker += 1
-        self.meter.starts += 1
-        seat = Seat(self._last_worker, generation.number, slot)
-        cause = self._vacancies.popleft() if self._vacancies else self._why
         try:
             channel, end, witness, probe_end = ties()
         except OSError as error:
             self.slots.give_back(slot)
             self._cannot_start(error.strerror or str(error))
             return False
+        self._last_worker += 1
+        self.meter.starts += 1
+        seat = Seat(self._last_worker, generation.number, slot)
+        cause = self._vacancies.popleft() if self._vacancies else self._why
         worker = Worker(seat, channel, witness, cause, time.monotonic(), self._first_phase(generation))
         self.workers[worker.id] = worker
         worker.watch(self._loop, self._heard)
@@ -407,11 +412,6 @@ class Parent:
                     born(None, error.strerror or str(error))
         return True
 
-    def _renew_template(self, generation: Generation) -> None:
-        """The process that workers are forked from has died: another one takes its place."""
-        if self._renewing is not None:
-            return
-        if callable(self.config.app):
     def _late_to_start(self, worker: Worker) -> None:
         template = self.generation.template
         if worker.pid is not None or template is None or worker.generation != self.generation.number:
@@ -438,6 +438,11 @@ class Parent:
         self._give_up_if_hopeless(1)
         self._reconcile_in(self._starts.wait(now))
 
+    def _renew_template(self, generation: Generation) -> None:
+        """The process that workers are forked from has died: another one takes its place."""
+        if self._renewing is not None:
+            return
+        if callable(self.config.app):
             log.critical("the process that workers are forked from has died, and only a restart brings it back")
             self._fail(1)
             return
@@ -445,12 +450,12 @@ class Parent:
         async def renew() -> None:
             log.warning("the process that workers are forked from has died: starting another")
             try:
+                generation.template = Template.executed(self.config, self._wiring)
                 await self._prepare(generation)
             except TemplateFailed as error:
                 log.error("%s", error)
                 self._starts.failed_to_start(time.monotonic())
             finally:
-                generation.template = Template.executed(self.config, self._wiring)
                 self._renewing = None
             self._give_up_if_hopeless(3)
             self.reconcile()
@@ -636,6 +641,8 @@ class Parent:
             )
         while self.generation.stage is Stage.SWITCHING and not self.ending:
             await self.wait_changed()  # a second at most
+        if self.ending:
+            raise CommandFailed("the server is ending")
         if self._trial is not None:
             raise CommandFailed("a reload is under way already")
         before, self._trial = self.generation, self._loop.create_future()
@@ -670,6 +677,8 @@ class Parent:
     async def _try(self, generation: Generation, forks: bool) -> None:
         """Makes it the current one and waits until it takes over."""
         try:
+            if forks:
+                generation.template = Template.executed(self.config, self._wiring)
             await self._prepare(generation)
         except TemplateFailed as error:
             raise CommandFailed(str(error)) from None
@@ -677,8 +686,6 @@ class Parent:
             raise CommandFailed("the server is ending")
         self.generation, self._why = generation, "new code"
         self.reconcile()
-            if forks:
-                generation.template = Template.executed(self.config, self._wiring)
         assert self._trial is not None
         await self._trial
 
