@@ -119,8 +119,10 @@ class _Instance:
         if config.has_tls:
             served = config if self.certificates is None else self.certificates.served(config)
             self.tls = stack.enter_context(TlsForWorkers(served, () if handover is None else handover.ticket_keys))
+        board, metrics = slots.files
         wiring = Wiring(
-            slots.board.path,
+            board,
+            metrics,
             [one.fileno() for one in listeners.sockets],
             listeners.roles,
             slots.inboxes,

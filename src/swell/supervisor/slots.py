@@ -40,6 +40,7 @@ class Slots:
         try:
             self.board = Scoreboard.create(str(board), count)
             self.metrics = Store.create(path_beside(str(board)), count)
+            self._files = [os.open(path, os.O_RDWR | os.O_CLOEXEC) for path in (self.board.path, self.metrics.path)]
             pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(count)]
         except OSError as error:
             raise StartupError(f"cannot make the scoreboard {board}: {error.strerror or error}") from None
@@ -47,6 +48,12 @@ class Slots:
         for end in (*self._readers, *self._writers):
             end.setblocking(False)
         self._taken: set[int] = set()
+
+    @property
+    def files(self) -> tuple[int, int]:
+        """Descriptors of the scoreboard's file and of that of the metrics."""
+        board, metrics = self._files
+        return board, metrics
 
     @property
     def inboxes(self) -> list[int]:
@@ -80,6 +87,8 @@ class Slots:
         for end in (*self._readers, *self._writers):
             end.close()
         self._readers, self._writers = [], []
+        while self._files:
+            os.close(self._files.pop())
         with contextlib.suppress(OSError):
             os.unlink(self.board.path)
         self.metrics.remove()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from swell._core import Engine, Scoreboard, TlsContext
 from swell.metrics import prometheus
-from swell.metrics.store import Store, path_beside
+from swell.metrics.store import Store
 from swell.metrics.values import attach
 from swell.worker.channel import Channel, Message
 from swell.worker.insight.slow import SlowTurns
@@ -42,9 +42,10 @@ LAST_WORDS_AT_MOST = 24_000
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What all workers of an instance inherit, as descriptor numbers. The order of `listeners` is their name, and that
-    of `roles`."""
+    of `roles`. The files of `board` and `metrics` may have no name any more: nobody asks us who tidies up."""
 
-    board: str
+    board: int
+    metrics: int
     listeners: Sequence[int]
     roles: Sequence[Role]
     inboxes: Sequence[int]
@@ -53,7 +54,7 @@ class Wiring:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All of them."""
-        return (*self.listeners, *self.inboxes, *self.outboxes)
+        return (self.board, self.metrics, *self.listeners, *self.inboxes, *self.outboxes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,9 @@ class Attachment:
         self._standby = True
         self._channel = channel
         self._probe = probe
-        self._board = Scoreboard(wiring.board)
+        self._board = Scoreboard(f"/dev/fd/{wiring.board}")
         # Before the application is imported, or, where it was imported before the fork, before it runs.
-        attach(Store(path_beside(wiring.board)), seat.slot)
+        attach(Store(f"/dev/fd/{wiring.metrics}"), seat.slot)
         prometheus.hook()
         self.pools = Pools(functools.partial(self._board.note, seat.slot))
         self._server: Server | None = None
