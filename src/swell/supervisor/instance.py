@@ -104,13 +104,11 @@ class InstanceDirectory:
         `auto`, the path of the socket, or None for an instance without one. Raises `StartupError`.
         """
         try:
-            lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            lock = _locked(root)
         except OSError as error:
             reason = error.strerror or error
             raise StartupError(f"cannot write into {root}: {reason}; choose another --runtime-dir") from None
         try:
-            # Held for some file operations only: between the look at a name and the socket that marks it as taken.
-            fcntl.flock(lock, fcntl.LOCK_EX)
             _clean(root)
             if name:
                 if not _free(root / name):
@@ -139,7 +137,7 @@ class InstanceDirectory:
                 if control != "auto":
                     os.symlink(target, path / CONTROL)
         except BaseException:
-            claimed.close()
+            claimed._remove()
             raise
         return claimed
 
@@ -155,14 +153,14 @@ class InstanceDirectory:
         return cls(path.name, path, listener, None, bound, f"{_SCOREBOARD}-{os.getpid()}", False)
 
     def write_pid(self) -> None:
-        """Says that this process is the instance's parent."""
-        self._ours = True
+        """Says that this process is the instance's parent. Raises `StartupError`; it is not ours then."""
         beside = self.path / _PID_BESIDE
         try:
             beside.write_text(f"{os.getpid()}\n", encoding="ascii")
             os.replace(beside, self.path / PID)
         except OSError as error:
             raise StartupError(f"cannot write {self.path / PID}: {error.strerror or error}") from None
+        self._ours = True
 
     def release(self) -> None:
         """Lets go of it without removing anything: another process has taken over."""
@@ -181,15 +179,37 @@ class InstanceDirectory:
 
     def close(self) -> None:
         """Closes the socket and removes the files, if they are ours."""
-        bound, ours = self._bound, self._ours
-        self.release()
-        if not ours:
-            return
-        if bound is not None:
+        lock = -1
+        if self._ours:
             with contextlib.suppress(OSError):
-                if os.stat(bound[0]).st_ino == bound[1]:
-                    os.unlink(bound[0])
-        _remove(self.path)
+                lock = _locked(self.path.parent)
+        try:
+            self._remove()
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+    def _remove(self) -> None:
+        # While the socket answers, nobody takes the name, and with it the files that are removed here.
+        if self._ours:
+            if self._bound is not None:
+                with contextlib.suppress(OSError):
+                    if os.stat(self._bound[0]).st_ino == self._bound[1]:
+                        os.unlink(self._bound[0])
+            _remove(self.path)
+        self.release()
+
+
+def _locked(root: Path) -> int:
+    """The descriptor of a lock, which closing it lifts. Held for some file operations only: between the look at a name
+    and the socket that marks it as taken, and while the files of one are removed."""
+    lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 def _clean(root: Path) -> None:

@@ -28,6 +28,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from swell.errors import StartupError, SwellError
 from swell.supervisor.control.protocol import CommandFailed
 from swell.supervisor.crash import describe_end
 from swell.supervisor.handover import VARIABLE, Handover
@@ -140,8 +141,8 @@ class Upgrade:
         channel, end = Channel.pair()
         self._news = asyncio.Queue()
         self._within = self._parent.config.timeout_worker_start
-        try:
         begun = time.monotonic()
+        try:
             with end:
                 pid = self._start(end)
         except OSError as error:
@@ -206,12 +207,15 @@ class Upgrade:
     async def _wait_for(self, word: str, pid: int, ended: asyncio.Future[int], *, whatever_comes: bool = False) -> None:
         """Until it says so. Raises `CommandFailed` when it does not, or when we are to end meanwhile; `whatever_comes`:
         then it is to end as well, but as one that serves already."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
         while True:
             news = asyncio.ensure_future(self._news.get())
             change = asyncio.ensure_future(self._parent.wait_changed())
             allowed = self._within + MARGIN
+            left = max(0.0, since + allowed - loop.time())
             try:
-                await asyncio.wait((news, change, ended), timeout=allowed, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((news, change, ended), timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 change.cancel()
                 news.cancel()
@@ -220,9 +224,10 @@ class Upgrade:
             if news.done() and not news.cancelled():
                 if news.result() == word:
                     return
+                since = loop.time()
             elif ended.done():
                 raise CommandFailed(f"pid {pid} ended with {describe_end(ended.result())} before it was ready")
-            elif not change.done() or change.cancelled():
+            elif loop.time() >= since + allowed:
                 raise CommandFailed(
                     f"pid {pid} made no progress for {allowed:g} s (--timeout-worker-start and {MARGIN:g} s)"
                 )
@@ -236,6 +241,8 @@ class Upgrade:
                     os.kill(pid, number)
                 await asyncio.wait((ended,), timeout=CLEAN_UP_SECONDS)
         self._directory.forget(pid)
+        with contextlib.suppress(StartupError):
+            self._directory.write_pid()
 
     async def _hand_over(self, pid: int, channel: Channel) -> None:
         self.successor = pid
@@ -360,12 +367,21 @@ class Takeover:
         if self._begun or self._parent.ending:
             return  # somebody has told this very process to end: it is gone in a moment, and the old one serves on
         self._begun = True
-        closed = self._listeners.begin()
-        self._directory.write_pid()
-        self._parent.meter.take_over(self._directory.counted)
-        self.find()
-        if self.begin_control is not None:
-            await self.begin_control()
+        try:
+            self._directory.write_pid()
+            closed = self._listeners.begin()
+            self._parent.meter.take_over(self._directory.counted)
+            self.find()
+            if self.begin_control is not None:
+                await self.begin_control()
+        except (SwellError, OSError) as error:
+            # The old one goes on: what it has is not ours to remove.
+            self._begun = False
+            self._listeners.release()
+            self._directory.release()
+            self._parent.exit_code = 1
+            self._parent.end_now(f"cannot take over, {error}")
+            return
         self._parent.begin()
         self._channel.send({"is": "serving", "closed": closed})
 
