@@ -248,3 +248,32 @@ def test_pipelined_requests_behind_a_slow_one_are_not_all_read(backend: Backend)
         assert served[0] == count
 
     serving(backend, app, scenario)
+
+
+def test_a_large_piece_leaves_although_nothing_else_happens(backend: Backend) -> None:
+    go = asyncio.Event()
+    pieces = [b"-", bytes(1_000_000), b"end"]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(pieces[0], more=True))
+        await go.wait()
+        await send(body(pieces[1], more=True))
+        await send(body(pieces[2]))
+
+    async def scenario(server: InProcess) -> None:
+        async with server.connect() as client:
+            await client.request()
+            await client.head()
+            assert await client.chunk() == pieces[0]
+            before = server.engine.stats()["bytes_sent"]
+            go.set()
+            for _ in range(20):  # turns of the loop, in which no byte comes and no timer fires
+                await asyncio.sleep(0)
+            assert server.engine.stats()["bytes_sent"] > before + 10_000
+            rest = b""
+            while chunk := await client.chunk():
+                rest += chunk
+            assert rest == pieces[1] + pieces[2]
+
+    serving(backend, app, scenario)

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from support.apps import answer, body, read_body, start
-from support.backends import HTTP2_TLS
+from support.backends import HTTP2_TLS, TCP, UNIX, over
 from support.client import Connection
 from support.inprocess import App, Backend, InProcess, Message, Receive, Scope, Send, serving, wait_until
 
 ALSO = (HTTP2_TLS,)  # with bytes in every size and order
 
 BIG = bytes(range(256)) * 12_000  # 3 MB
+LARGE = bytes(20_000_000)  # more than the buffers on the way hold
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -350,6 +351,25 @@ def test_no_100_behind_the_head_of_the_response(backend: Backend) -> None:
     talk(backend, app, conversation)
 
 
+def test_a_body_that_nobody_asked_for_is_not_late(backend: Backend) -> None:
+    """A client that has the final status may keep its body to itself (RFC 9110 §10.1.1)."""
+    message: list[asyncio.Task[Message]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send(body(b"begun, ", more=True))
+        message.append(asyncio.create_task(receive()))
+        await asyncio.sleep(0.5)
+        await send(body(b"ended"))
+
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.begin(fields=[(b"expect", b"100-continue")], length=3)
+        assert (await client.response()).body == b"begun, ended"
+        assert (await message[0])["type"] == "http.disconnect"
+
+    talk(backend, app, conversation, body_rate_grace=0.2)
+
+
 def test_no_100_when_the_body_is_already_there(backend: Backend) -> None:
     async def conversation(client: Connection, server: InProcess) -> None:
         response = await client.get(method="POST", fields=[(b"expect", b"100-continue")], body=b"eager")
@@ -386,6 +406,49 @@ def test_a_large_unread_body_closes_the_connection_and_says_so(backend: Backend)
         await client.over(response)
 
     talk(backend, ignore, conversation)
+
+
+async def answer_largely(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, LARGE)
+
+
+@over(TCP[0], UNIX)
+def test_who_ends_instead_of_sending_the_rest_of_an_unread_body_gets_the_whole_answer(backend: Backend) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.begin(length=1000)
+        await client.send_body(b"x" * 500)
+        assert (await client.head()).status == 200
+        client.end()
+        assert await client.readexactly(len(LARGE)) == LARGE
+
+    talk(backend, answer_largely, conversation)
+
+
+@over(TCP[0])
+def test_who_is_slow_to_take_an_answer_need_not_send_the_rest_of_an_unread_body(backend: Backend) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.begin(length=1000)
+        await client.send_body(b"x" * 500)
+        assert (await client.head()).status == 200
+        client.pause_reading()
+        await asyncio.sleep(0.6)
+        client.resume_reading()
+        assert await client.readexactly(len(LARGE)) == LARGE
+        await client.over()
+
+    talk(backend, answer_largely, conversation, timeout_header=0.3)
+
+
+@over(TCP[0])
+def test_an_unread_body_does_not_hold_up_the_end_of_the_server(backend: Backend) -> None:
+    async def conversation(client: Connection, server: InProcess) -> None:
+        await client.begin(length=1000)
+        assert (await client.response()).body == b"ignored"
+        server.engine.drain()
+        await client.send_body(b"x" * 1000)
+        await client.over()
+
+    talk(backend, ignore, conversation, seconds=5)
 
 
 @pytest.mark.http1("chunks")
