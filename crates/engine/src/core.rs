@@ -113,6 +113,8 @@ pub(crate) struct Inner {
     /// Connections that speak HTTP/2, the parents of these.
     pub(crate) h2_open: Rc<Cell<usize>>,
     pub(crate) queue: VecDeque<Key>,
+    /// Requests out of the queue whose turn has come. Each has a place, until it is looked at.
+    pub(crate) called: Vec<Key>,
     /// How many keys the scope of a request has when the application is called.
     pub(crate) scope_size: usize,
     /// Connections end after their current response.
@@ -200,6 +202,7 @@ impl Core {
             streams: 0,
             h2_open: Rc::default(),
             queue: VecDeque::new(),
+            called: Vec::new(),
             scope_size: 0,
             draining: false,
             dismissable: Vec::new(),

@@ -38,11 +38,12 @@ pub(super) fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: &mut Parse
         return Admission::Refused;
     }
     let peer = |conn: &Conn| conn.peer.to_string();
-    if settings.limit_concurrency > 0 && inner.active >= settings.limit_concurrency {
+    let taken = inner.active + inner.called.len();
+    if settings.limit_concurrency > 0 && taken >= settings.limit_concurrency {
         let Some(conn) = inner.conns.get_mut(key) else { return Admission::Refused };
         conn.memo = parsed.memo.take();
         if inner.queue.len() >= settings.limit_queue {
-            let text = format!("{}: 503, {} requests are being served (limit_concurrency)", peer(conn), inner.active);
+            let text = format!("{}: 503, {taken} requests are being served (limit_concurrency)", peer(conn));
             inner.stats.overloaded += 1;
             inner.report(level::WARNING, text);
             let (reason, extra) = ("the server is busy", b"retry-after: 1\r\n");
@@ -73,16 +74,16 @@ pub(super) fn admit(inner: &mut Inner, core: &Core, key: Key, parsed: &mut Parse
     Admission::Now
 }
 
-/// Starts requests that waited for a place.
+/// Calls requests that waited for a place, which is theirs from now on: others come between this and their turn.
 pub(crate) fn admit_queued(inner: &mut Inner, limit: usize) {
-    while inner.active < limit {
+    while inner.active + inner.called.len() < limit {
         let Some(key) = inner.queue.pop_front() else { return };
         if let Some(conn) = inner.conns.get_mut(key) {
             if let Protocol::Queued = conn.protocol {
                 conn.protocol = Protocol::Idle;
                 inner.deadlines.disarm(Kind::Queue, key.index);
+                inner.called.push(key);
                 inner.look_again(key);
-                return;
             }
         }
     }

@@ -48,6 +48,12 @@ pub(crate) fn ready(py: Python<'_>, core: &Rc<Core>, key: Key, event: Event) {
 
 /// Processes what waited: bytes kept in `input`, then the socket.
 pub(crate) fn resume(py: Python<'_>, core: &Rc<Core>, key: Key) {
+    core.with(|inner| {
+        // Its place is free for it: nobody else is looked at before.
+        if let Some(at) = inner.called.iter().position(|called| *called == key) {
+            inner.called.swap_remove(at);
+        }
+    });
     resume_one(py, core, key);
     core.with(|inner| {
         // A queued request whose turn it was may have come to nothing; its place is the next one's.
