@@ -77,7 +77,7 @@ pub(crate) struct Inner {
     pub(crate) conns: Slots<Conn>,
     pub(crate) tasks: Slots<Running>,
     pub(crate) deadlines: Deadlines,
-    /// Coarse milliseconds, read once per turn or callback.
+    /// Coarse milliseconds, read once per turn, and per call from Python.
     pub(crate) now: u64,
     pub(crate) listeners: Vec<Listener>,
     /// One of them sends everybody elsewhere.
@@ -247,6 +247,12 @@ impl Core {
     #[inline]
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Inner) -> R) -> R {
         work(&mut self.inner.borrow_mut())
+    }
+
+    /// Python has called. What follows may begin deadlines, and the last turn, or the last call, may be long ago.
+    #[inline]
+    pub(crate) fn read_clock(&self) {
+        self.with(|inner| inner.now = clock::coarse_ms());
     }
 
     /// Keeps `KeyboardInterrupt` or `SystemExit` until the loop's callback can raise it.

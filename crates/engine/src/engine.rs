@@ -50,7 +50,9 @@ impl Engine {
 
     fn core(&self) -> PyResult<&Rc<Core>> {
         self.at_home()?;
-        self.core.as_ref().ok_or_else(|| PyRuntimeError::new_err("the engine is closed"))
+        let core = self.core.as_ref().ok_or_else(|| PyRuntimeError::new_err("the engine is closed"))?;
+        core.read_clock();
+        Ok(core)
     }
 }
 

@@ -117,7 +117,10 @@ unsafe extern "C" fn call(
         };
         // The action may drop the last reference to this object; it works on its own handle.
         let (core, link, action) = (Rc::clone(core), this.link, this.action);
-        crate::fault::guard(py, &core, link.key, || action(py, &core, link, arguments))
+        crate::fault::guard(py, &core, link.key, || {
+            core.read_clock();
+            action(py, &core, link, arguments)
+        })
     })
 }
 
