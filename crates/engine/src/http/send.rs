@@ -237,6 +237,8 @@ pub(crate) fn sent(
         inner.conns.get_mut(link.key).is_some_and(|conn| !conn.carrier.is_gone() && conn.out.len() >= OUT_HIGH)
     });
     if full {
+        // A client that takes nothing has a deadline, for which the timer is to be set. A stream's bytes leave with its parent.
+        core.schedule(py);
         let future = core.future(py)?;
         let kept = future.clone().unbind();
         core.with(|inner| {
