@@ -119,16 +119,13 @@ fn look(py: Python<'_>, core: &Rc<Core>, link: Link) -> Found {
         if dismissed {
             return (Found::Disconnected, false);
         }
-        if body.continue_owed {
+        // Who has the final status is asked for nothing any more, and may keep the body to itself (RFC 9110 §10.1.1).
+        if body.continue_owed && exchange.response.replaceable() {
             if readable {
                 // A client that has sent the body unasked is not asked for it (RFC 9110 §10.1.1).
                 return (Found::Pull, false);
             }
             body.continue_owed = false;
-            if !exchange.response.replaceable() {
-                // The client has the status already: nothing comes before it any more.
-                return (Found::Nothing, false);
-            }
             conn.put_interim(response::CONTINUE);
             let stream = conn.parent.is_some();
             inner.board.iter().for_each(|board| board.responded(100));
