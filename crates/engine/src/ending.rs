@@ -39,6 +39,7 @@ pub(crate) fn begin(inner: &mut Inner) {
                 lifecycle::lose(inner, key, false);
             }
             Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
+            Protocol::Drain(..) => lifecycle::close_after_sending(inner, key),
             Protocol::WebSocket(_) => ws::refuse_for_shutdown(inner, key),
             Protocol::H2(_) => h2::drain(inner, key),
             _ => {}

@@ -85,6 +85,10 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
             }
             return;
         }
+        // The answer is complete, and may still be under way.
+        Kind::Head if matches!(conn.protocol, Protocol::Drain(..)) => {
+            return lifecycle::close_after_sending(inner, key)
+        }
         Kind::Head if conn.input.is_empty() => return lifecycle::lose(inner, key, false),
         Kind::Handshake => return tls::handshake_timed_out(inner, key),
         _ => {}

@@ -407,7 +407,7 @@ pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
             inner.deadlines.disarm(Kind::Body, key.index);
         }
         // All answers are complete: a peer that only has nothing more to ask gets them.
-        Protocol::Idle if !conn.out.is_empty() => lifecycle::close_after_sending(inner, key),
+        Protocol::Idle | Protocol::Drain(..) if !conn.out.is_empty() => lifecycle::close_after_sending(inner, key),
         _ => {
             if conn.dirty {
                 lifecycle::flush(inner, key);
