@@ -1,13 +1,19 @@
 """A client that sends, or takes, without a pause does not keep the others waiting: each has its share of a turn."""
 
+import asyncio
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.apps import start
 from support.frames import PING, frame, handshake
+from support.inprocess import Backend, InProcess, Receive, Scope, Send
+from support.inprocess import serving as serving_here
 from support.kernel import wait_until
 from support.raw import Connection, connected
 from support.server import ServerProcess, serving, with_tests
@@ -86,3 +92,40 @@ def test_one_client_does_not_keep_the_others_waiting(server: ServerProcess, name
             for _ in range(10):
                 assert other.get("/").status == 200
         assert flooding.is_on()
+
+
+TAKER = """
+import socket, sys
+
+peer = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+peer.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+place = bytearray(1 << 22)
+while peer.recv_into(place, 0, socket.MSG_TRUNC):  # dropped unseen: nobody takes faster
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP that drops what is received is Linux's")
+def test_a_file_that_is_taken_as_fast_as_it_comes_leaves_the_loop_its_turns(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.touch()
+    os.truncate(file, 1 << 30)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        await send({"type": "http.response.pathsend", "path": str(file)})
+
+    async def scenario(server: InProcess) -> None:
+        taker = await asyncio.create_subprocess_exec(sys.executable, "-c", TAKER, str(server.address[1]))
+        try:
+            sent, most = 0, 0
+            while sent < 1 << 28:
+                await asyncio.sleep(0)
+                before, sent = sent, server.engine.stats()["bytes_sent"]
+                most = max(most, sent - before)
+            assert most < 32 << 20, "in one turn"
+        finally:
+            taker.kill()
+            await taker.wait()
+
+    serving_here(Backend("asyncio"), app, scenario)
