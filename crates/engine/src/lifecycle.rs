@@ -162,6 +162,13 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
                 inner.mark_dirty(key);
             }
         }
+        Ok((count, Flushed::More)) => {
+            stats.bytes_sent += count;
+            deadlines.disarm(Kind::Write, key.index);
+            // It is flushed when it has its turn, and not with the others before.
+            conn.dirty = true;
+            inner.look_again(key);
+        }
         Ok((count, Flushed::Blocked)) => {
             stats.bytes_sent += count;
             if count > 0 || !deadlines.is_armed(Kind::Write, key.index) {

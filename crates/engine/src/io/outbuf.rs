@@ -13,6 +13,7 @@ use pyo3::{Py, Python};
 
 use super::socket;
 use crate::h2::chunk::Chunk;
+use crate::share;
 
 /// From this size on a `bytes` body is pinned and written from where it is, instead of being copied.
 pub(crate) const PIN_FROM: usize = 16 * 1024;
@@ -44,6 +45,8 @@ pub(crate) enum Flushed {
     All,
     /// The socket takes no more for now.
     Blocked,
+    /// It may take more, when others have had their turn: a peer that is as fast as the server takes without an end.
+    More,
 }
 
 impl OutBuf {
@@ -212,6 +215,9 @@ impl OutBuf {
     fn flush_all(&mut self, fd: RawFd) -> io::Result<(u64, Flushed)> {
         let mut total = 0;
         loop {
+            if total >= share::OF_STEP {
+                return Ok((total, if self.is_empty() { Flushed::All } else { Flushed::More }));
+            }
             let outcome = if let (true, Some(Segment::File { file, offset, left })) =
                 (self.sent == self.first.len(), self.rest.front())
             {

@@ -19,6 +19,7 @@ use rustls::ServerConfig;
 use super::certificates::{self, Identity};
 use crate::io::outbuf::{Flushed, OutBuf};
 use crate::io::socket;
+use crate::share;
 
 /// So much is encrypted before it is sent: four records of the largest size (RFC 8446 §5.1).
 const PIECE: usize = 64 * 1024;
@@ -179,6 +180,10 @@ impl Tls {
         buffer.clear();
         mem::swap(buffer, &mut self.sealed);
         loop {
+            if total >= share::OF_STEP && buffer.is_empty() && out.has_plain() {
+                out.sealed = 0;
+                return Ok((total, Flushed::More));
+            }
             if buffer.len() < PIECE && out.has_plain() {
                 let piece = out.piece(gathered, PIECE)?;
                 let count = piece.len();
