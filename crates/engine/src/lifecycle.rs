@@ -14,7 +14,7 @@ use crate::core::{Inner, Wake};
 use crate::fixed::FixedFields;
 use crate::h2;
 use crate::http::count::Ended;
-use crate::io::deadlines::Kind;
+use crate::io::deadlines::{Deadlines, Kind};
 use crate::io::outbuf::{Flushed, OutBuf};
 use crate::io::slots::Key;
 use crate::io::socket;
@@ -142,13 +142,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
     match outcome {
         Ok((count, Flushed::All)) => {
             stats.bytes_sent += count;
-            if deadlines.is_armed(Kind::Write, key.index) {
-                deadlines.disarm(Kind::Write, key.index);
-                // Idleness begins when the answer is taken.
-                if deadlines.is_armed(Kind::KeepAlive, key.index) {
-                    deadlines.arm(Kind::KeepAlive, key.index, *now);
-                }
-            }
+            taken(deadlines, key, *now);
             conn.out.reclaim(spare);
             wake_senders(conn, wakes);
             // There may be more than the output takes at a time.
@@ -164,7 +158,7 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
         }
         Ok((count, Flushed::More)) => {
             stats.bytes_sent += count;
-            deadlines.disarm(Kind::Write, key.index);
+            taken(deadlines, key, *now);
             // It is flushed when it has its turn, and not with the others before.
             conn.dirty = true;
             inner.look_again(key);
@@ -183,6 +177,16 @@ pub(crate) fn flush(inner: &mut Inner, key: Key) {
             }
         }
         Err(_) => lose(inner, key, true),
+    }
+}
+
+/// The peer takes what it is sent: idleness begins when it has taken all of it.
+fn taken(deadlines: &mut Deadlines, key: Key, now: u64) {
+    if deadlines.is_armed(Kind::Write, key.index) {
+        deadlines.disarm(Kind::Write, key.index);
+        if deadlines.is_armed(Kind::KeepAlive, key.index) {
+            deadlines.arm(Kind::KeepAlive, key.index, now);
+        }
     }
 }
 
