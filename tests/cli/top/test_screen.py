@@ -113,6 +113,19 @@ def test_a_worker_and_the_decisions_have_pages(tmp_path: Path) -> None:
     driven(tmp_path, scenario)
 
 
+def test_what_comes_after_the_end_is_not_shown(tmp_path: Path) -> None:
+    seen: list[TopApp] = []
+
+    async def scenario(app: TopApp, pilot: Pilot[None], instance: Running) -> None:
+        seen.append(app)
+
+    driven(tmp_path, scenario)
+    (app,) = seen
+    assert app._overview is not None
+    app._take(app._overview)  # a thread has asked for it before
+    app._silent("nobody answers")
+
+
 def test_space_stops_the_picture(tmp_path: Path) -> None:
     async def scenario(app: TopApp, pilot: Pilot[None], instance: Running) -> None:
         await pilot.press("space")

@@ -179,6 +179,8 @@ class TopApp(App[None]):
         self.call_from_thread(self._take, overview)
 
     def _silent(self, why: str) -> None:
+        if not self.is_running:
+            return  # the thread had asked before the end; nothing is left to show it on
         if time.monotonic() - self._heard > SILENCE_SECONDS:
             self.ended = why
             self.exit()
@@ -186,6 +188,8 @@ class TopApp(App[None]):
             self.query_one("#header", Static).update(Text(printable(why), "bold red"))
 
     def _take(self, overview: Overview) -> None:
+        if not self.is_running:
+            return
         self._overview = overview
         self._heard = time.monotonic()
         self._draw()
