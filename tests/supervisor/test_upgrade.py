@@ -84,6 +84,13 @@ BROKEN = {
         "import time\ntime.sleep(60)\n",
         r"pid \d+ ended with exit code 3 before it was ready",
     ),
+    "ends in lifespan, but for its first worker": (
+        APPLICATION.replace(
+            'print(f"lifespan',
+            'os.path.exists(first := __file__ + ".first") and os._exit(9); open(first, "w").close(); print(f"',
+        ),
+        r"pid \d+ ended with exit code 9 before it was ready",
+    ),
     "hangs in lifespan": (
         APPLICATION.replace('        print(f"lifespan', '        time.sleep(60)\n        print(f"'),
         r"pid \d+ ended with exit code \d before it was ready",

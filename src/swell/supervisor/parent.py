@@ -139,6 +139,11 @@ class Parent:
         """Whether the code has proven to start, and everybody who is wanted is ready."""
         return self.generation.confirmed and not self.ending and self.ready >= self.target
 
+    @property
+    def _tries_again(self) -> bool:
+        """Whether a worker that does not start is tried again. Those that another parent waits for are not."""
+        return self.generation.confirmed and not self.on_trial
+
     def _tick(self) -> None:
         """Once a second."""
         self._loop.call_later(TICK_SECONDS, self._tick)
@@ -426,7 +431,7 @@ class Parent:
     def _cannot_start(self, why: str) -> None:
         """This process has no room for another worker: it is tried again."""
         text = f"no worker can be started: {why}"
-        if not self.generation.confirmed:
+        if not self._tries_again:
             if self._trial is None:
                 self._first_failed(text, 1, told=False)
             else:
@@ -607,7 +612,7 @@ class Parent:
         self.reconcile()
 
     def _failed_to_start(self, worker: Worker, died_of: str, details: str, code: int | None, now: float) -> None:
-        if worker.generation == self.generation.number and not self.generation.confirmed:
+        if worker.generation == self.generation.number and not self._tries_again:
             if self._trial is None:
                 # With an exit code it has said why by itself, unless it has left that to us.
                 told = bool(code) and not details
