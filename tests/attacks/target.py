@@ -102,11 +102,14 @@ def target(*options: str, backend: Backend = TCP[0], loop: str | None = None, **
         server = stack.enter_context(serving("hostile:app", *options, directory=SERVED, **more))
         begun = memory(server.worker)
         yield Target(server, backend, address)
-        if server.process.poll() is None and Path(f"/proc/{server.worker}").exists():
+        if server.process.poll() is None:
             grown = [0]
 
             def flat() -> bool:
-                grown[0] = memory(server.worker) - begun
+                try:
+                    grown[0] = memory(server.worker) - begun
+                except OSError:
+                    grown[0] = 0  # it has ended, as it was to
                 return grown[0] < FLAT
 
             with suppress(AssertionError):
