@@ -6,7 +6,10 @@ it.
 
 import asyncio
 import contextlib
+import socket
+import time
 
+import pytest
 from support.apps import answer, body, start
 from support.backends import TCP, over, over_both
 from support.inprocess import Backend, InProcess, Receive, Scope, Send, serving, wait_until
@@ -46,6 +49,43 @@ def test_a_new_connection_has_its_time_for_a_request_when_the_end_begins(backend
             await client.over(await client.get())
 
     serving(backend, app, scenario)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_came_in_time_counts_however_long_the_loop_was_blocked(loop: str) -> None:
+    """The timer has fired for the first connection; the others asked after that, and were due while nobody looked. They
+    are more than one turn has time for."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        time.sleep(0.0001)
+        await answer(send)
+
+    async def scenario(server: InProcess) -> None:
+        with contextlib.ExitStack() as ends:
+            first, *others = await asyncio.to_thread(
+                lambda: [ends.enter_context(socket.create_connection(server.address, 10)) for _ in range(200)]
+            )
+
+            async def taken(clients: list[socket.socket]) -> set[bytes]:
+                return await asyncio.to_thread(lambda: {client.recv(1000)[:12] for client in clients})
+
+            def ask(clients: list[socket.socket]) -> None:
+                for client in clients:
+                    client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+            ask([first])
+            assert await taken([first]) == {b"HTTP/1.1 200"}
+            await asyncio.sleep(0.5)
+            ask(others)
+            assert await taken(others) == {b"HTTP/1.1 200"}
+            began = time.monotonic()
+            time.sleep(0.7)
+            ask(others)
+            assert time.monotonic() - began < 1.0
+            time.sleep(0.8)
+            assert await taken(others) == {b"HTTP/1.1 200"}
+
+    serving(Backend(loop, loop=loop), app, scenario, timeout_keep_alive=1)
 
 
 @over_both
