@@ -218,24 +218,6 @@ def test_a_request_that_crosses_the_end_of_its_connection_is_answered(backend: B
         connection.wait_closed()
 
 
-@over(*TCP, TLS)
-def test_a_request_that_comes_too_late_takes_nothing_from_the_response_before_it(backend: Backend) -> None:
-    """The server is done with the response, which is with the kernel; a closed socket would drop it (RFC 9112 §9.6)."""
-    size = 60_000
-    with (
-        target("--timeout-graceful-shutdown", "20", backend=backend) as hostile,
-        hostile.connect(receive_buffer=4096) as connection,
-        hostile.connect() as idle,
-    ):
-        connection.request(f"/large/{size}")
-        hostile.wait_for_count("large", 1)
-        assert idle.get("/x").status == 200
-        os.kill(hostile.server.pid, signal.SIGTERM)
-        idle.wait_closed()
-        connection.send_pieces([get_request("/too-late")])
-        assert len(connection.response().body) == size
-
-
 @over(*TCP, TLS, HTTP2)
 def test_shutdown_is_bounded_whoever_is_there(backend: Backend) -> None:
     """Half-open, slow, stuck and upgraded connections together: the grace time, two seconds to clean up, the end."""

@@ -93,13 +93,6 @@ class Report:
         return Loss(request.kind, request.name, broken.how, broken.detail, request.began, now, worker, broken.unread)
 
     @property
-    def crossed(self) -> int:
-        """Losses that met the end of a kept connection. One that is closed while its last answer is being taken is read
-        on, and what comes then is dropped (RFC 9112 §9.6): from here this looks like a request that was read and not
-        answered. Clients ask again on another connection (§9.3.1)."""
-        return sum(loss.kind == "keep-alive" and loss.how is How.CLOSED and bool(loss.worker) for loss in self.losses)
-
-    @property
     def answered(self) -> int:
         return len(self.answers)
 
@@ -132,11 +125,9 @@ class Report:
         return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
     def check(self, *, lost: int = 0, fewest: int = 1) -> None:
-        """Raises an `AssertionError` that says it all unless everything was answered, but for `lost`. Where nothing may
-        be lost, one in a thousand may have `crossed` the end of its connection."""
+        """Raises an `AssertionError` that says it all unless everything was answered, but for `lost`."""
         assert self.unaccounted == 0, f"the load lost count of {self.unaccounted} requests\n{self}"
-        may = lost or min(self.crossed, self.answered // 1000)
-        assert len(self.losses) <= may, f"{len(self.losses)} requests were lost, {may} may be\n{self}"
+        assert len(self.losses) <= lost, f"{len(self.losses)} requests were lost, {lost} may be\n{self}"
         assert self.untidy == 0 or lost, f"{self.untidy} connections were reset behind their last answer\n{self}"
         missing = [kind for kind in self.started if not any(answer.kind == kind for answer in self.answers)]
         assert not missing, f"not one answer to {', '.join(missing)}\n{self}"

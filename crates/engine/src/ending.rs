@@ -3,6 +3,8 @@
 //! | connection              | [`begin`]             | [`dismiss`]                  | [`end_streams`]      | [`abort`] |
 //! |-------------------------|-----------------------|------------------------------|----------------------|-----------|
 //! | idle                    | closed                |                              |                      |           |
+//! | … answer not taken yet  | may send a request    | closed if it is taken        |                      | cut       |
+//! | … with a request unread | closes after it       |                              |                      | cut       |
 //! | new, without a request  | may send one          |                              |                      | cut       |
 //! | WebSocket, not accepted | 503                   |                              |                      | cut       |
 //! | WebSocket, open         |                       | close frame                  |                      | cut       |
@@ -35,10 +37,7 @@ pub(crate) fn begin(inner: &mut Inner) {
             Protocol::Idle | Protocol::Preface if conn.serial == 0 => {
                 inner.deadlines.arm(Kind::Linger, key.index, inner.now);
             }
-            Protocol::Idle if conn.input.is_empty() && conn.out.is_empty() && !conn.is_being_taken() => {
-                lifecycle::lose(inner, key, false);
-            }
-            Protocol::Idle if conn.input.is_empty() => lifecycle::close_after_sending(inner, key),
+            Protocol::Idle => end_idle(inner, key),
             Protocol::Drain(..) => lifecycle::close_after_sending(inner, key),
             Protocol::WebSocket(_) => ws::refuse_for_shutdown(inner, key),
             Protocol::H2(_) => h2::drain(inner, key),
@@ -47,9 +46,36 @@ pub(crate) fn begin(inner: &mut Inner) {
     }
 }
 
+/// A client that has its last answer is sent away, unless it has begun a request. As long as it has not acknowledged the
+/// answer, a request may be under way that it does not ask again: nothing tells it that nobody has read it.
+fn end_idle(inner: &mut Inner, key: Key) {
+    let Some(conn) = inner.conns.get_mut(key) else { return };
+    // In this order: a client may take the answer and ask again while this is looked at.
+    let taken = !conn.is_being_taken();
+    if conn.has_asked() {
+        return;
+    }
+    if !conn.out.is_empty() {
+        lifecycle::close_after_sending(inner, key);
+    } else if taken {
+        lifecycle::lose(inner, key, false);
+    } else if !inner.deadlines.is_armed(Kind::Linger, key.index) {
+        inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+    }
+}
+
 /// Asks the next `at_most` clients to come again: WebSockets get `code`, the applications of event streams
 /// `http.disconnect`. Returns how many are left; who has come since the last count is seen when it was down to none.
+/// While the server ends, idle clients that had not taken their last answer are looked at again.
 pub(crate) fn dismiss(inner: &mut Inner, at_most: usize, code: u16) -> usize {
+    if inner.draining {
+        for key in inner.conns.keys() {
+            let conn = inner.conns.get_mut(key);
+            if conn.is_some_and(|conn| matches!(conn.protocol, Protocol::Idle) && conn.serial > 0) {
+                end_idle(inner, key);
+            }
+        }
+    }
     if inner.dismissable.is_empty() {
         let mut keys = inner.conns.keys();
         keys.retain(|key| inner.conns.get_mut(*key).is_some_and(|conn| conn.is_dismissable()));
@@ -124,6 +150,11 @@ impl Conn {
     /// The kernel still has something for the client, and would drop it if a request came for a closed socket.
     fn is_being_taken(&self) -> bool {
         self.carrier.socket().is_some_and(|fd| socket::unsent(fd) > 0)
+    }
+
+    /// Something of its next request is here.
+    fn has_asked(&self) -> bool {
+        !self.input.is_empty() || self.carrier.socket().is_some_and(|fd| socket::unread(fd) > 0)
     }
 
     /// A client that has stayed, and comes again when it is sent away.

@@ -283,19 +283,27 @@ pub(crate) fn read_file(file: RawFd, offset: u64, buffer: &mut [u8]) -> io::Resu
 
 /// Bytes that were given to the socket and that the peer has not taken; 0 when the kernel does not tell.
 pub(crate) fn unsent(fd: &OwnedFd) -> u32 {
-    let mut count: libc::c_int = 0;
     #[cfg(target_vendor = "apple")]
-    let result = {
-        let mut size = mem::size_of_val(&count) as libc::socklen_t;
+    return counted(|count| {
+        let mut size = mem::size_of::<libc::c_int>() as libc::socklen_t;
         // SAFETY: the option's value and its size are valid for writing.
-        unsafe {
-            libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NWRITE, (&raw mut count).cast(), &mut size)
-        }
-    };
+        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NWRITE, count.cast(), &mut size) }
+    });
     #[cfg(not(target_vendor = "apple"))]
     // SAFETY: the request writes one int, which is valid for writing.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
-    if result == 0 {
+    counted(|count| unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, count) })
+}
+
+/// Bytes that have come and that nobody has read; 0 when the kernel does not tell.
+pub(crate) fn unread(fd: &OwnedFd) -> u32 {
+    // SAFETY: the request writes one int, which is valid for writing.
+    counted(|count| unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, count) })
+}
+
+/// What a call writes to the pointer it is given, 0 when it fails.
+fn counted(call: impl FnOnce(*mut libc::c_int) -> libc::c_int) -> u32 {
+    let mut count: libc::c_int = 0;
+    if call(&raw mut count) == 0 {
         u32::try_from(count).unwrap_or(0)
     } else {
         0
