@@ -17,14 +17,19 @@ use crate::lifecycle;
 use crate::tls;
 use crate::ws;
 
-/// The timer has fired: every deadline that has passed is acted on.
-pub(crate) fn expire(py: Python<'_>, core: &Rc<Core>) {
+/// How late a deadline may be while others have something to be read, in milliseconds.
+const LATE_MS: u64 = 1000;
+
+/// The timer has fired: every deadline that has passed is acted on. Unless `all_read`, what would meet one may have come
+/// and wait: then the next turn sees to them, if they are not too late for that.
+pub(crate) fn expire(py: Python<'_>, core: &Rc<Core>, all_read: bool) {
     core.with(|inner| {
         inner.poller.clear_timer();
         inner.now = clock::coarse_ms();
         inner.wake_listeners();
+        let latest = if all_read { inner.now } else { inner.now.saturating_sub(LATE_MS) };
         for kind in KINDS {
-            while let Some(slot) = inner.deadlines.pop_due(kind, inner.now) {
+            while let Some(slot) = inner.deadlines.pop_due(kind, latest) {
                 if let Some(key) = inner.conns.key_at(slot) {
                     expired(inner, core, kind, key);
                 }

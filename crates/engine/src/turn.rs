@@ -1,8 +1,9 @@
 //! One turn of the engine: everything that is ready, up to a time budget.
 //!
 //! 1. The loop sees the inner poller readable and calls [`turn`].
-//! 2. Listeners: a few connections are accepted. Connections: bytes are read, processed and answered. Timer: deadlines.
+//! 2. Listeners: a few connections are accepted. Connections: bytes are read, processed and answered.
 //! 3. What the turn has produced for other connections is flushed.
+//! 4. Deadlines, when the timer has fired: after what has come in time, however long ago that was.
 //!
 //! What is left over stays in the poller, which keeps the loop's descriptor readable: the loop calls again after its
 //! other callbacks.
@@ -44,6 +45,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
     let requests = core.with(|inner| inner.stats.requests);
     let mut events = Events::new();
     let mut result = Ok(());
+    let mut timer_has_fired = false;
     loop {
         if let Err(error) = core.with(|inner| {
             inner.moment = now;
@@ -63,7 +65,7 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
             let event = events.get(at);
             let key = Key::from_bits(event.token);
             fault::contained(py, core, key, || match event.token {
-                Poller::TIMER => expire::expire(py, core),
+                Poller::TIMER => timer_has_fired = true,
                 INBOX => accept::take(py, core, event.hangup),
                 Poller::BEAT => board::beat(core),
                 token if token >= LISTENERS => {
@@ -93,6 +95,11 @@ pub(crate) fn turn(py: Python<'_>, core: &Rc<Core>) -> PyResult<()> {
         if now.now() - started > share::OF_TURN_NS {
             break;
         }
+    }
+    if timer_has_fired {
+        let all_read = events.len() < Events::CAPACITY;
+        fault::contained(py, core, Key::from_bits(Poller::TIMER), || expire::expire(py, core, all_read));
+        settle_all(py, core);
     }
     core.with(|inner| inner.turned(started, requests));
     core.in_turn.set(false);
