@@ -126,7 +126,7 @@ def test_five_weeks_fit_into_the_bound(path: Path) -> None:
     assert 1 << 20 < size < history.MAX_BYTES // 2
 
 
-@pytest.mark.parametrize("kind", ["text", "truncated", "overwritten", "foreign", "later"])
+@pytest.mark.parametrize("kind", ["text", "truncated", "overwritten", "foreign", "later", "no number"])
 def test_a_damaged_file_is_moved_aside(path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     kept = LoadHistory(path)
     record_hours(kept, 1.0, 2.0, 3.0)
@@ -138,10 +138,14 @@ def test_a_damaged_file_is_moved_aside(path: Path, kind: str, caplog: pytest.Log
         content = content[: len(content) // 2]
     elif kind == "overwritten":
         content = content[:4096] + b"\xa5" * (len(content) - 4096)
-    if kind in ("foreign", "later"):
+    statements = {
+        "foreign": "PRAGMA application_id = 7",
+        "later": "PRAGMA user_version = 99",
+        "no number": "UPDATE minutes SET load = NULL WHERE minute % 7 = 0",
+    }
+    if kind in statements:
         with sqlite3.connect(path) as connection:
-            pragma = "application_id = 7" if kind == "foreign" else "user_version = 99"
-            connection.execute(f"PRAGMA {pragma}")
+            connection.execute(statements[kind])
         connection.close()
         content = path.read_bytes()
     else:
@@ -170,6 +174,16 @@ def test_a_file_that_is_damaged_while_it_is_used_is_moved_aside(
     assert "begins anew" in caplog.text
     assert kept.stored
     assert kept.decisions(9) == [decision(START)]
+
+
+@pytest.mark.parametrize("inputs", ["{", None, b"\xff"])
+def test_a_decision_that_cannot_be_read_is_left_out(path: Path, kept: LoadHistory, inputs: object) -> None:
+    for at in (1.0, 2.0, 3.0):
+        kept.record(decision(at))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE decisions SET inputs = ? WHERE at = 2", (inputs,))
+    connection.close()
+    assert [found["at"] for found in kept.decisions(9)] == [1.0, 3.0]
 
 
 def test_a_place_that_cannot_be_written_costs_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
