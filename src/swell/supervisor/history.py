@@ -62,14 +62,14 @@ INSERT INTO minutes VALUES (?, ?, ?, ?, ?) ON CONFLICT (minute) DO UPDATE SET
     workers = (workers * samples + excluded.workers * excluded.samples) / (samples + excluded.samples),
     peak = max(peak, excluded.peak), samples = samples + excluded.samples
 """
-
-
 _PUT_TRAFFIC = """
 INSERT INTO traffic VALUES (?, ?, ?, ?) ON CONFLICT (minute) DO UPDATE SET
     requests = (requests * samples + excluded.requests * excluded.samples) / (samples + excluded.samples),
     target = (target * samples + excluded.target * excluded.samples) / (samples + excluded.samples),
     samples = samples + excluded.samples
 """
+# What a disk that lost power leaves behind may be a table of ours and make no sense.
+_NO_NUMBERS = "SELECT 1 FROM minutes WHERE typeof(load) <> 'real' OR typeof(workers) <> 'real' LIMIT 1"
 _GET_DAY = """
 SELECT minute, load, workers, requests, target FROM minutes LEFT JOIN traffic USING (minute)
 WHERE minute > (SELECT max(minute) FROM minutes) - ? ORDER BY minute
@@ -197,10 +197,14 @@ class LoadHistory:
             return connection.execute(query, (max(0, last),)).fetchall()
 
         rows = self._guarded(read) or []
-        return [
-            Decision(at=at, before=before, after=after, rule=rule, guard=guard, text=text, inputs=json.loads(inputs))
-            for at, before, after, rule, guard, text, inputs in reversed(rows)
-        ]
+        found = []
+        for at, before, after, rule, guard, text, inputs in reversed(rows):
+            with contextlib.suppress(ValueError, TypeError):  # one that cannot be read is left out
+                known = json.loads(inputs)
+                found.append(
+                    Decision(at=at, before=before, after=after, rule=rule, guard=guard, text=text, inputs=known)
+                )
+        return found
 
     def close(self) -> None:
         """Writes what is in hand and gives the file back."""
@@ -245,6 +249,8 @@ class LoadHistory:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _Foreign(verdict)
+        if connection.execute(_NO_NUMBERS).fetchone() is not None:
+            raise _Foreign("a minute in it has no load")
         connection.execute(_TRAFFIC)
         self._hours = {}
         self._day.clear()
