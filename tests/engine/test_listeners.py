@@ -4,7 +4,6 @@ A socket that is not accepted from stays open, so what connects there waits for 
 """
 
 import asyncio
-import contextlib
 import socket
 
 import pytest
@@ -128,28 +127,5 @@ def test_connections_that_wait_in_the_queue_when_accepting_ends_are_served(loop:
             for client in clients:
                 client.close()
             await ended
-
-    serving(Backend(loop, loop=loop), app, scenario)
-
-
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_requests_that_wait_on_idle_connections_when_the_end_begins_are_answered(loop: str) -> None:
-    def ask(client: socket.socket) -> None:
-        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-
-    async def scenario(server: InProcess) -> None:
-        with contextlib.ExitStack() as ends:
-            clients = [ends.enter_context(socket.create_connection(server.address, 10)) for _ in range(50)]
-            for client in clients:
-                ask(client)
-            await asyncio.to_thread(lambda: [client.recv(1000) for client in clients])
-            # Nothing lets the engine turn between these and the end: they are with the kernel.
-            for client in clients:
-                ask(client)
-            ended = server.engine.drain()
-            server.engine.dismiss(0)
-            answers = await asyncio.to_thread(lambda: [client.recv(1000) for client in clients])
-            assert all(b"connection: close" in answer for answer in answers)
-        await ended
 
     serving(Backend(loop, loop=loop), app, scenario)
