@@ -4,7 +4,7 @@
 //! |-------------------------|-----------------------|------------------------------|----------------------|-----------|
 //! | idle                    | closed                |                              |                      |           |
 //! | … answer not taken yet  | may send a request    | closed if it is taken        |                      | cut       |
-//! | … with a request unread | closes after it       |                              |                      | cut       |
+//! | … which has asked again | closes after it       |                              |                      | cut       |
 //! | new, without a request  | may send one          |                              |                      | cut       |
 //! | WebSocket, not accepted | 503                   |                              |                      | cut       |
 //! | WebSocket, open         |                       | close frame                  |                      | cut       |
@@ -46,21 +46,16 @@ pub(crate) fn begin(inner: &mut Inner) {
     }
 }
 
-/// A client that has its last answer is sent away, unless it has begun a request. As long as it has not acknowledged the
-/// answer, a request may be under way that it does not ask again: nothing tells it that nobody has read it.
+/// A client that has taken its last answer is sent away, unless it has asked again. Until then a request may be under way
+/// that it would not repeat, since nothing has told it that this connection ends: not the answer, and no reset.
 fn end_idle(inner: &mut Inner, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     // In this order: a client may take the answer and ask again while this is looked at.
-    let taken = !conn.is_being_taken();
-    if conn.has_asked() {
-        return;
-    }
-    if !conn.out.is_empty() {
-        lifecycle::close_after_sending(inner, key);
-    } else if taken {
+    let taken = conn.out.is_empty() && !conn.is_being_taken();
+    if taken && !conn.has_asked() {
         lifecycle::lose(inner, key, false);
-    } else if !inner.deadlines.is_armed(Kind::Linger, key.index) {
-        inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+    } else {
+        inner.deadlines.arm_once(Kind::Linger, key.index, inner.now);
     }
 }
 

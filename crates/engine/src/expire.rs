@@ -83,7 +83,11 @@ fn expired(inner: &mut Inner, core: &Core, kind: Kind, key: Key) {
     let peer = conn.peer.to_string();
     match kind {
         // The answer is still being taken: that is not idle, and `timeout_write` watches over it.
-        Kind::KeepAlive if !conn.out.is_empty() => return inner.deadlines.arm(Kind::KeepAlive, key.index, inner.now),
+        Kind::KeepAlive | Kind::Linger if matches!(conn.protocol, Protocol::Idle) && !conn.out.is_empty() => {
+            return inner.deadlines.arm(kind, key.index, inner.now);
+        }
+        // A request has begun, which `timeout_header` watches over.
+        Kind::Linger if matches!(conn.protocol, Protocol::Idle) && !conn.input.is_empty() => return,
         Kind::KeepAlive | Kind::CloseFrame | Kind::Linger => {
             if !matches!(conn.protocol, Protocol::Closing(Closing::Lingering)) || kind == Kind::Linger {
                 lifecycle::lose(inner, key, false);

@@ -40,12 +40,12 @@ pub(crate) fn conclude(inner: &mut Inner, key: Key) {
         let link = Link { key, serial: conn.serial, websocket: false };
         ended.extend(answered.map(|answered| Ended { link, running: exchange.task, answered }));
     }
-    // The head may have left before the drain began.
-    let keep_alive = exchange.answer.keep_alive && !*draining;
+    // While the server ends, this is so if the head left before that.
+    let keep_alive = exchange.answer.keep_alive;
     let decoder = std::mem::replace(&mut exchange.body.decoder, swell_wire::h1::body::BodyDecoder::Done);
     if keep_alive && decoder.is_done() {
         read::become_idle(inner, key);
-    } else if keep_alive && read::worth_draining(&decoder, DRAIN_MAX) {
+    } else if keep_alive && !*draining && read::worth_draining(&decoder, DRAIN_MAX) {
         conn.protocol = Protocol::Drain(decoder, DRAIN_MAX);
         deadlines.arm(Kind::Head, key.index, inner.now);
         inner.look_again(key);

@@ -417,7 +417,7 @@ pub(crate) fn end_of_input(inner: &mut Inner, key: Key) {
     }
 }
 
-/// The exchange is over and the connection stays: wait for the next head.
+/// The exchange is over and the connection stays: wait for the next head, but not for long when the server ends.
 pub(crate) fn become_idle(inner: &mut Inner, key: Key) {
     let Some(conn) = inner.conns.get_mut(key) else { return };
     let old = std::mem::replace(&mut conn.protocol, Protocol::Idle);
@@ -426,6 +426,9 @@ pub(crate) fn become_idle(inner: &mut Inner, key: Key) {
     }
     inner.deadlines.arm(Kind::KeepAlive, key.index, inner.now);
     inner.deadlines.arm(Kind::Cool, key.index, inner.now);
+    if inner.draining {
+        inner.deadlines.arm(Kind::Linger, key.index, inner.now);
+    }
     if let Protocol::Http(exchange) = old {
         inner.recycle(exchange);
     }
