@@ -42,6 +42,7 @@ class Scene:
         self.ordered: list[tuple[float, str]] = []
         self.shown: list[Shown] = []
         self.slept: list[float] = []
+        self.taken: Callable[[], None] = lambda: None
         self.keeper = CertificateKeeper(self.config, Surroundings(lambda: self.now, self._sleep, lambda: 0.0))
 
     async def _sleep(self, seconds: float) -> None:
@@ -65,8 +66,11 @@ class Scene:
         async def show(shown: Shown) -> None:
             self.shown.append(shown)
 
+        async def renew() -> None:
+            self.taken()
+
         with pytest.raises(Over):
-            asyncio.run(self.keeper.keep(order, show, lambda: None))
+            asyncio.run(self.keeper.keep(order, show, renew))
 
     def files(self) -> dict[str, Path]:
         return {path.name: path for path in (self.directory / "acme").rglob("*") if path.is_file()}
@@ -90,6 +94,16 @@ def test_a_certificate_is_ordered_at_once_and_renewed_at_two_thirds(tmp_path: Pa
     # What the authority was to find is taken back each time.
     assert scene.shown[0].answers
     assert scene.shown[1] == Shown()
+
+
+def test_a_certificate_is_told_when_all_workers_serve_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(tmp_path)
+    told = []
+    scene.taken = lambda: told.append("has a certificate" in caplog.text)
+    with caplog.at_level(logging.INFO, logger="swell"):
+        scene.run(lambda number, what: scene.issue() if number == 1 else _over())
+    assert told == [False]
+    assert "www.test has a certificate of " in caplog.text
 
 
 def test_there_is_a_certificate_to_serve_with_from_the_beginning(tmp_path: Path) -> None:
