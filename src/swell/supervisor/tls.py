@@ -57,15 +57,19 @@ class TlsForWorkers:
         self._keeper.changed = changed
         await self._keeper.watch()
 
-    def look(self) -> None:
-        """Takes over what has changed, without waiting for the next look of `watch`."""
+    async def renew(self, parent: Parent) -> None:
+        """Has all workers take over what has changed, without waiting for the next look of `watch`. While that runs."""
         self._keeper.look()
+        await self._taken(parent)
 
     async def answer(
         self, parent: Parent, challenges: tuple[Challenge, ...] = (), answers: tuple[tuple[str, str], ...] = ()
     ) -> None:
         """Has all workers tell this to authorities, and waits until they do. While `watch` runs."""
         self._keeper.answer(challenges, answers)
+        await self._taken(parent)
+
+    async def _taken(self, parent: Parent) -> None:
         wanted = self._edition
         # Who is not ready yet reads it before it is told to accept. Who stands still is not waited for for ever.
         with contextlib.suppress(TimeoutError):

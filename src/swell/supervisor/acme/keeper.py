@@ -120,7 +120,10 @@ class CertificateKeeper:
             while not parent.ending:
                 await parent.wait_changed()
 
-        work = asyncio.ensure_future(self.keep(order, show, tls.look))
+        async def renew() -> None:
+            await tls.renew(parent)
+
+        work = asyncio.ensure_future(self.keep(order, show, renew))
         over = asyncio.ensure_future(ending())
         try:
             await asyncio.wait((work, over), return_when=asyncio.FIRST_COMPLETED)
@@ -133,10 +136,10 @@ class CertificateKeeper:
             log.critical("ACME: certificates are not renewed any more; please report this", exc_info=error)
 
     async def keep(
-        self, order: Ordering, show: Callable[[Shown], Awaitable[None]], changed: Callable[[], None]
+        self, order: Ordering, show: Callable[[Shown], Awaitable[None]], renew: Callable[[], Awaitable[None]]
     ) -> None:
-        """Orders what is due with `order`, says what authorities are to find with `show`, and calls `changed` where
-        there may be a new certificate."""
+        """Orders what is due with `order`, says what authorities are to find with `show`, and has new certificates
+        served with `renew`."""
         around, names = self._around, self._config.acme_domain
         for name in names:
             self._tell_outstanding(name, self._record(name))
@@ -151,16 +154,18 @@ class CertificateKeeper:
                     for name in names:
                         # Who had the lock before may have done it.
                         if self._record(name).due <= around.clock():
-                            await self._obtain(name, order, show)
-                            changed()
+                            record = await self._obtain(name, order, show)
+                            if record is not None:
+                                await renew()
+                                self._tell_obtained(name, record)
             if not ours:
                 await around.sleep(BUSY_SECONDS)
 
     def _record(self, name: str) -> Record:
         return self._unwritten.get(name) or self._state.record(name)
 
-    async def _obtain(self, name: str, order: Ordering, show: Callable[[Shown], Awaitable[None]]) -> None:
-        """One order, whatever comes of it."""
+    async def _obtain(self, name: str, order: Ordering, show: Callable[[Shown], Awaitable[None]]) -> Record | None:
+        """One order. Returns what is known of the new certificate; None, with the reason told, when there is none."""
         config, around, before = self._config, self._around, self._record(name)
         what = Order(
             directory=config.acme_directory,
@@ -194,16 +199,20 @@ class CertificateKeeper:
             self._failed(name, before, f"cannot write {error.filename}: {error.strerror or error}", Fault.REFUSED, 0.0)
         else:
             self._unwritten.pop(name, None)
-            log.info(
-                "ACME: %s has a certificate of %s until %s, to be renewed at %s",
-                name,
-                self._authority,
-                _shown(record.not_after),
-                _shown(record.renew_at),
-            )
+            return record
         finally:
             if shown:
                 await show(Shown())
+        return None
+
+    def _tell_obtained(self, name: str, record: Record) -> None:
+        log.info(
+            "ACME: %s has a certificate of %s until %s, to be renewed at %s",
+            name,
+            self._authority,
+            _shown(record.not_after),
+            _shown(record.renew_at),
+        )
 
     def _failed(self, name: str, before: Record, trouble: str, fault: Fault, asked: float) -> None:
         failures = before.failures + 1
